@@ -1,0 +1,309 @@
+"""Tasks, agents, skills and files over HTTP: parse, one call, answer. Scopes are words of the permission table."""
+
+from typing import Any, Final
+
+from django.conf import settings
+from django.http import FileResponse, HttpResponseBase
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from agents import queries, queue, registry
+from agents.admission import OrderBody, admit_order, is_id, read_key
+from agents.exceptions import ArtifactNotFound, FileTooLarge
+from agents.files import open_artifact, store_upload
+from agents.models import Task
+from agents.registry import RegisteredAgent
+from agents.states import TaskState
+from agents.wire import AgentDetailWire, AgentPage, FileWire, SkillPage, TaskPage, TaskWire
+from audit.exceptions import BadQuery
+from toolgate.queries import list_permissions
+from toolgate.reading import BodyInvalid, BodyMalformed, FieldProblem, WireModel, read_body, read_limit, read_query
+
+DEFAULT_LIMIT: Final = 50
+TASK_FILTERS: Final = ("status", "agentId", "skillId", "cursor", "limit")
+FILE_FIELD: Final = "file"
+MAX_FRAME_BYTES: Final = 64_000  # of a multipart body around its file
+CURSOR: Final = OpenApiParameter("cursor", str, description="`next` of the page before")
+
+
+def actor_of(request: Request) -> str:
+    """Return who acts, as the audit trail names them."""
+    return f"user:{request.user.get_username()}"
+
+
+class NoFields(WireModel):
+    """A body that says nothing: `{}`, or none at all."""
+
+
+# --- tasks ----------------------------------------------------------------------------------------------------
+class TaskCollection(APIView):
+    """All tasks."""
+
+    required_scope = {"GET": "tasks:read", "HEAD": "tasks:read", "POST": "tasks:write"}
+
+    @extend_schema(
+        operation_id="tasks_list",
+        parameters=[
+            OpenApiParameter("status", str, enum=[state.value for state in TaskState]),
+            OpenApiParameter("agentId", str),
+            OpenApiParameter("skillId", str),
+            CURSOR,
+            OpenApiParameter("limit", int, description=f"1 to {queries.MAX_PAGE}, {DEFAULT_LIMIT} if not given"),
+        ],
+        responses=TaskPage,
+    )
+    def get(self, request: Request) -> Response:
+        """List tasks, newest first. A page of large tasks may be short and still have a `next`."""
+        given = read_query(request.query_params, TASK_FILTERS)
+        page = queries.list_tasks(
+            status=_read_status(given),
+            agent_id=_read_id(given, "agentId"),
+            skill_id=_read_id(given, "skillId"),
+            before=_read_cursor(given),
+            limit=read_limit(given, default=DEFAULT_LIMIT, maximum=queries.MAX_PAGE),
+        )
+        return Response({"results": [queries.task_to_wire(task) for task in page.results], "next": page.next})
+
+    @extend_schema(
+        operation_id="tasks_submit",
+        parameters=[
+            OpenApiParameter(
+                "Idempotency-Key",
+                str,
+                OpenApiParameter.HEADER,
+                description="1 to 255 visible ASCII characters; the same key and body answer with the same task",
+            )
+        ],
+        request=OrderBody,
+        responses={202: TaskWire},
+    )
+    def post(self, request: Request) -> Response:
+        """Submit a task. The skill runs later, as the agent, if the gate allows it."""
+        read_query(request.query_params, ())
+        key = read_key(request.META.get("HTTP_IDEMPOTENCY_KEY"))
+        body = read_body(request, OrderBody)
+        now = timezone.now()
+        owner = request.user.get_username()
+        raw: Any = request.data
+        order = admit_order(body, raw=raw, submitted_by=owner, key=key, now=now)
+        return _accepted(queue.submit_task(order, now=now).task)
+
+
+def _accepted(task: Task) -> Response:
+    return Response(queries.task_to_wire(task), status=202, headers={"Location": f"/api/tasks/{task.id}"})
+
+
+def _read_status(given: dict[str, str]) -> str | None:
+    status = given.get("status")
+    if status is not None and status not in set(TaskState):
+        raise BadQuery(f"status is not one of {', '.join(TaskState)}.")
+    return status
+
+
+def _read_id(given: dict[str, str], name: str) -> str | None:
+    text = given.get(name)
+    if text is not None and not is_id(text):
+        raise BadQuery(f"{name} is not an id: 1 to 64 letters, digits, dots, dashes or underscores.")
+    return text
+
+
+def _read_cursor(given: dict[str, str]) -> queries.Cursor | None:
+    if "cursor" not in given:
+        return None
+    cursor = queries.read_cursor(given["cursor"])
+    if cursor is None:
+        raise BadQuery("cursor is not the `next` of a page.")
+    return cursor
+
+
+class TaskDetail(APIView):
+    """One task."""
+
+    required_scope = "tasks:read"
+
+    @extend_schema(operation_id="tasks_get", responses=TaskWire)
+    def get(self, request: Request, task_id: str) -> Response:
+        """Return the task as it is now."""
+        read_query(request.query_params, ())
+        return Response(queries.task_to_wire(queries.get_task(task_id)))
+
+
+class TaskCancel(APIView):
+    """End a task early."""
+
+    required_scope = "tasks:write"
+
+    @extend_schema(operation_id="tasks_cancel", request=NoFields, responses={202: TaskWire})
+    def post(self, request: Request, task_id: str) -> Response:
+        """Cancel a task: at once if it waits, soon if it runs. 409 if it has ended."""
+        read_query(request.query_params, ())
+        read_body(request, NoFields, optional=True)
+        return _accepted(queue.cancel_task(task_id, actor=actor_of(request), now=timezone.now()))
+
+
+class TaskRetry(APIView):
+    """Give a task another chance."""
+
+    required_scope = "tasks:write"
+
+    @extend_schema(operation_id="tasks_retry", request=NoFields, responses={202: TaskWire})
+    def post(self, request: Request, task_id: str) -> Response:
+        """Queue a failed or cancelled task again, with all its attempts. 409 otherwise."""
+        read_query(request.query_params, ())
+        read_body(request, NoFields, optional=True)
+        return _accepted(queue.retry_task(task_id, actor=actor_of(request), now=timezone.now()))
+
+
+# --- files ----------------------------------------------------------------------------------------------------
+class ArtifactDetail(APIView):
+    """A file of a task."""
+
+    required_scope = "tasks:read"
+
+    @extend_schema(operation_id="artifacts_get", responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    def get(self, request: Request, task_id: str, name: str) -> HttpResponseBase:
+        """Download a result over 1 MB, or a file that a skill wrote, as it was then."""
+        read_query(request.query_params, ())
+        artifact = queries.find_artifact(task_id, name)
+        if artifact is None:
+            raise ArtifactNotFound(task_id)
+        file = open_artifact(artifact, actor=actor_of(request), now=timezone.now())
+        return FileResponse(
+            file,
+            as_attachment=True,
+            filename=artifact.name,
+            content_type=artifact.content_type,
+            headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"},
+        )
+
+
+class FileCollection(APIView):
+    """Documents for skills to work on."""
+
+    required_scope = "files:write"
+    parser_classes = [MultiPartParser]
+
+    @extend_schema(
+        operation_id="files_upload",
+        request={
+            "multipart/form-data": {
+                "type": "object",
+                "properties": {FILE_FIELD: {"type": "string", "format": "binary"}},
+                "required": [FILE_FIELD],
+                "additionalProperties": False,
+            }
+        },
+        responses={201: FileWire},
+    )
+    def post(self, request: Request) -> Response:
+        """Put one document into the workspace's `uploads/`; the answer's `path` names it in a skill's input."""
+        read_query(request.query_params, ())
+        document = store_upload(_read_file(request), actor=actor_of(request), now=timezone.now())
+        wire = {
+            "fileId": document.file_id,
+            "path": document.path,
+            "sizeBytes": document.size_bytes,
+            "sha256": document.sha256,
+        }
+        return Response(wire, status=201)
+
+
+def _read_file(request: Request) -> Any:
+    """Return the one file of a multipart body.
+
+    Raises: FileTooLarge, BodyMalformed, BodyInvalid.
+    """
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if not length.isdigit() or int(length) == 0:
+        raise BodyMalformed(f"The body is empty: send the document as the part {FILE_FIELD!r}. Nothing was kept.")
+    if int(length) > settings.MAX_UPLOAD_BYTES + MAX_FRAME_BYTES:
+        raise FileTooLarge(settings.MAX_UPLOAD_BYTES)
+    form: Any = request.data
+    parts = [(name, part) for name, found in form.lists() for part in found]
+    files = [part for name, part in parts if name == FILE_FIELD and hasattr(part, "chunks")]
+    if len(parts) != 1 or len(files) != 1:
+        problem = FieldProblem(pointer=f"#/{FILE_FIELD}", code="one_file", detail="Exactly one file, and nothing else.")
+        raise BodyInvalid([problem], f"Send exactly one part, the file {FILE_FIELD!r}. Nothing was kept.")
+    return files[0]
+
+
+# --- the fleet ------------------------------------------------------------------------------------------------
+class AgentCollection(APIView):
+    """The fleet."""
+
+    required_scope = "agents:read"
+
+    @extend_schema(operation_id="agents_list", responses=AgentPage)
+    def get(self, request: Request) -> Response:
+        """List the agents, by id."""
+        read_query(request.query_params, ())
+        return Response({"results": [agent_to_wire(agent) for agent in registry.list_agents()], "next": None})
+
+
+class AgentDetail(APIView):
+    """One agent."""
+
+    required_scope = "agents:read"
+
+    @extend_schema(operation_id="agents_get", responses=AgentDetailWire)
+    def get(self, request: Request, agent_id: str) -> Response:
+        """Return an agent with its prompt and schemas."""
+        read_query(request.query_params, ())
+        agent = registry.get_agent(agent_id)
+        config = agent.config
+        more = {
+            "prompt": config.prompt,
+            "constraints": config.constraints.model_dump(mode="json", by_alias=True),
+            "inputSchema": config.input_schema,
+            "outputSchema": config.output_schema,
+        }
+        return Response(agent_to_wire(agent) | more)
+
+
+def agent_to_wire(agent: RegisteredAgent) -> dict[str, Any]:
+    """Return an agent as the lists show it."""
+    config = agent.config
+    skill_ids = [skill.id for skill in registry.list_skills()]
+    return {
+        "agentId": agent.id,
+        "name": config.display_name,
+        "status": agent.status.value,
+        "taskType": config.task_type,
+        "tier": config.tier.value,
+        "model": settings.MODEL_TIERS[config.tier.value],
+        "skills": [permission.to_wire() for permission in list_permissions(agent.id, skill_ids)],
+        "configVersion": agent.version,
+        "timeoutSeconds": config.timeout_seconds,
+        "retries": config.retries,
+        "concurrent": config.concurrent,
+    }
+
+
+class SkillCollection(APIView):
+    """The skills."""
+
+    required_scope = "agents:read"
+
+    @extend_schema(operation_id="skills_list", responses=SkillPage)
+    def get(self, request: Request) -> Response:
+        """List the skills, by id, with the schemas of their input and output."""
+        read_query(request.query_params, ())
+        return Response({"results": [skill_to_wire(skill.id) for skill in registry.list_skills()], "next": None})
+
+
+def skill_to_wire(skill_id: str) -> dict[str, Any]:
+    """Return a skill as the list shows it."""
+    skill = registry.get_skill(skill_id)
+    return {
+        "skillId": skill.id,
+        "version": skill.version,
+        "summary": skill.summary,
+        "capabilities": sorted(capability.value for capability in skill.capabilities),
+        "inputSchema": skill.input_model.model_json_schema(by_alias=True),
+        "outputSchema": skill.output_model.model_json_schema(by_alias=True, mode="serialization"),
+    }

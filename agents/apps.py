@@ -1,0 +1,13 @@
+"""The app of agents, skills and tasks."""
+
+from django.apps import AppConfig
+
+
+class AgentsConfig(AppConfig):
+    name = "agents"
+
+    def ready(self) -> None:
+        from agents.receivers import move_parked_task
+        from toolgate.signals import approval_decided
+
+        approval_decided.connect(move_parked_task, dispatch_uid="agents.move_parked_task")

@@ -1,0 +1,185 @@
+"""How a run ends: each ending is one conditional write, guarded by the fence, with its audit event beside it."""
+
+from datetime import datetime
+from functools import singledispatch
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Greatest
+
+from agents import engine, metrics
+from agents.models import Artifact, Run, Step, StepState, Task
+from agents.orders import Cancelled, Delayed, Failed, Lease, Parked, Released, Retried, Succeeded, TaskError
+from agents.queue import digest_of, run_event, task_event
+from agents.states import TaskState
+from audit.events import Event, EventType
+from audit.ledger import record
+
+MESSAGE_LIMIT = 2_000  # characters of an error message that are kept
+
+Ending = Succeeded | Failed | Retried | Delayed | Parked | Cancelled | Released
+Changes = dict[str, Any]
+
+
+def finish(lease: Lease, ending: Ending, *, now: datetime) -> bool:
+    """Write how the run ended; inside the caller's transaction.
+
+    Returns False, having changed nothing, if the lease was lost: another worker has the task.
+    """
+    changes = {"worker_id": "", **changes_for(ending, lease, now)}
+    held = Task.objects.filter(id=lease.task_id, worker_id=lease.worker_id, fence=lease.fence, state=TaskState.RUNNING)
+    if not held.update(**changes):
+        return False
+    Run.objects.filter(task_id=lease.task_id, fence=lease.fence).update(ended_at=now, outcome=_outcome(ending))
+    record(*_close_step(lease, ending, now=now), *events_for(ending, lease, now))
+    _tell_after_commit(lease, ending, changes, now=now)
+    return True
+
+
+def _outcome(ending: Ending) -> str:
+    return type(ending).__name__.lower()
+
+
+def _tell_after_commit(lease: Lease, ending: Ending, changes: Changes, *, now: datetime) -> None:
+    if changes["state"] == TaskState.QUEUED:
+        key = f"task:{lease.task_id}:{lease.attempt}:{lease.fence}"
+        transaction.on_commit(lambda: engine.enqueue(lease.task_id, key=key, run_at=changes["run_at"]))
+    transaction.on_commit(lambda: metrics.count_ending(lease, ending, now=now))
+
+
+@singledispatch
+def changes_for(ending: Ending, lease: Lease, now: datetime) -> Changes:
+    """Return the columns of the task that this ending sets."""
+    raise TypeError(f"{ending!r} is no ending")
+
+
+@changes_for.register
+def _(ending: Succeeded, lease: Lease, now: datetime) -> Changes:
+    return {"state": TaskState.SUCCEEDED, "result": ending.result, "ended_at": now}
+
+
+@changes_for.register
+def _(ending: Failed, lease: Lease, now: datetime) -> Changes:
+    return {"state": TaskState.FAILED, "ended_at": now, **error_columns(ending.error)}
+
+
+@changes_for.register
+def _(ending: Retried, lease: Lease, now: datetime) -> Changes:
+    return {"state": TaskState.QUEUED, "run_at": ending.run_at, **error_columns(ending.error)}
+
+
+@changes_for.register
+def _(ending: Delayed, lease: Lease, now: datetime) -> Changes:
+    return {"state": TaskState.QUEUED, "run_at": ending.run_at, "attempt": _unused_attempt()}
+
+
+@changes_for.register
+def _(ending: Parked, lease: Lease, now: datetime) -> Changes:
+    return {"state": TaskState.AWAITING_APPROVAL, "attempt": _unused_attempt()}
+
+
+@changes_for.register
+def _(ending: Released, lease: Lease, now: datetime) -> Changes:
+    return {"state": TaskState.QUEUED, "run_at": None, "attempt": _unused_attempt()}
+
+
+@changes_for.register
+def _(ending: Cancelled, lease: Lease, now: datetime) -> Changes:
+    return {"state": TaskState.CANCELLED, "ended_at": now}
+
+
+def _unused_attempt() -> Greatest:
+    return Greatest(F("attempt") - 1, 0)
+
+
+def error_columns(error: TaskError) -> Changes:
+    """Return the error columns of a task, the message cut to what is kept."""
+    return {
+        "error_code": error.code,
+        "error_reason": error.reason or error.code,
+        "error_message": error.message[:MESSAGE_LIMIT],
+    }
+
+
+def events_for(ending: Ending, lease: Lease, now: datetime) -> list[Event]:
+    """Return the audit events of an ending: exactly one is terminal, and only if the task is over."""
+    type_, reason, body = _describe(ending, lease)
+    return [run_event(type_, lease, now=now, reason=reason, body=body)]
+
+
+def _describe(ending: Ending, lease: Lease) -> tuple[EventType, str, Changes]:
+    described: tuple[EventType, str, Changes]
+    match ending:
+        case Succeeded(result=result):
+            body = {"attempt": lease.attempt, "resultDigest": digest_of(result)}
+            described = EventType.TASK_SUCCEEDED, "", body
+        case Failed(error=error):
+            described = EventType.TASK_FAILED, error.code, _error_body(error)
+        case Retried(error=error, run_at=run_at):
+            body = {**_error_body(error), "attempt": lease.attempt, "runAt": run_at.isoformat()}
+            described = EventType.TASK_RETRIED, error.code, body
+        case Delayed(run_at=run_at):
+            described = EventType.TASK_DELAYED, "rate_limited", {"runAt": run_at.isoformat()}
+        case Parked(approval_id=approval_id, reason=reason):
+            described = EventType.TASK_PARKED, reason, {"approvalId": approval_id}
+        case Cancelled():
+            described = EventType.TASK_CANCELLED, "", {}
+        case Released():
+            described = EventType.RUN_RELEASED, "", {}
+    return described
+
+
+def _error_body(error: TaskError) -> Changes:
+    return {"cause": error.reason or error.code, "message": error.message[:MESSAGE_LIMIT]}
+
+
+def _close_step(lease: Lease, ending: Ending, *, now: datetime) -> list[Event]:
+    """Settle the step in flight, if the ending knows how it went; otherwise what it did is unknown."""
+    match ending:
+        case Succeeded(step_id=step_id, artifacts=files):
+            Step.objects.filter(id=step_id).update(state=StepState.DONE, ended_at=now)
+            Artifact.objects.bulk_create(Artifact(task_id=lease.task_id, created_at=now, **f.columns()) for f in files)
+            return [run_event(EventType.STEP_FINISHED, lease, now=now, body={"stepId": step_id})]
+        case Failed(step_id=step_id, error=error) | Retried(step_id=step_id, error=error) if step_id:
+            columns = {"error_code": error.reason or error.code, "error_message": error.message[:MESSAGE_LIMIT]}
+            Step.objects.filter(id=step_id).update(state=StepState.FAILED, ended_at=now, **columns)
+            body = {"stepId": step_id, **_error_body(error)}
+            return [run_event(EventType.STEP_FAILED, lease, now=now, reason=error.code, body=body)]
+        case Cancelled() | Released() | Parked():
+            return _lose_steps(lease, now=now)
+    return []
+
+
+def _lose_steps(lease: Lease, *, now: datetime) -> list[Event]:
+    open_steps = Step.objects.filter(task_id=lease.task_id, fence=lease.fence, state=StepState.INTENT)
+    ids = list(open_steps.values_list("id", flat=True))
+    open_steps.update(state=StepState.UNKNOWN, ended_at=now)
+    return [run_event(EventType.STEP_LOST, lease, now=now, body={"stepId": step_id}) for step_id in ids]
+
+
+def end_waiting(task: Task, error: TaskError, *, now: datetime, actor: str) -> bool:
+    """Fail a task that no worker holds: it waited for a person who said no, or for nobody any more."""
+    waiting = Task.objects.filter(id=task.id, state=task.state).exclude(state=TaskState.RUNNING)
+    if not waiting.update(state=TaskState.FAILED, ended_at=now, worker_id="", **error_columns(error)):
+        return False
+    body = {"traceId": task.trace_id, **_error_body(error)}
+    record(task_event(EventType.TASK_FAILED, task, actor=actor, now=now, reason=error.code, body=body))
+    return True
+
+
+def end_lost(task: Task, *, now: datetime) -> None:
+    """End a task whose worker died: cancelled if somebody asked for it, else failed for too many losses."""
+    held = Task.objects.filter(id=task.id, state=TaskState.RUNNING, fence=task.fence)
+    if task.cancel_requested:
+        held.update(state=TaskState.CANCELLED, ended_at=now, worker_id="")
+        record(task_event(EventType.TASK_CANCELLED, task, actor="system", now=now))
+        return
+    error = TaskError(
+        code="worker_lost",
+        message=f"The worker was lost {task.losses} times while this task ran. Nothing more is tried. "
+        "See the workers' logs, then retry the task.",
+    )
+    held.update(state=TaskState.FAILED, ended_at=now, worker_id="", **error_columns(error))
+    body = {"traceId": task.trace_id, **_error_body(error)}
+    record(task_event(EventType.TASK_FAILED, task, actor="system", now=now, reason=error.code, body=body))

@@ -1,0 +1,142 @@
+"""Workers and their leases: beat, notice the dead, give their tasks to the living.
+
+A lease is the worker's, one update a beat for all its tasks, on the database's clock where there are several
+machines. A task whose worker's lease ran out goes back to the queue without using an attempt; what its last
+step did is unknown until `agents.run` has looked at it.
+"""
+
+import os
+import socket
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.db import connection
+from django.db.models import F
+from django.db.models.functions import Greatest
+
+from agents.endings import end_lost
+from agents.models import Run, Step, StepState, Task, Worker
+from agents.queue import requeue, task_event
+from agents.states import TaskState
+from audit.events import EventType
+from audit.ids import new_id
+from audit.ledger import record
+from audit.transactions import write_transaction
+
+LEASE_SECONDS = 30
+BEAT_SECONDS = 5
+MAX_LOSSES = 5
+
+
+def lease_clock(now: datetime) -> datetime:
+    """Return the clock that leases are written and judged by: the database's, or `now` on SQLite."""
+    if connection.vendor != "postgresql":
+        return now
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        time: datetime = cursor.fetchone()[0]
+        return time
+
+
+def register_worker(*, now: datetime) -> str:
+    """Write this process down as a worker with a fresh lease and return its id."""
+    worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{new_id()[:16]}"
+    with write_transaction():
+        clock = lease_clock(now)
+        Worker.objects.create(
+            id=worker_id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=clock,
+            beat_at=clock,
+            lease_expires_at=clock + timedelta(seconds=LEASE_SECONDS),
+        )
+    return worker_id
+
+
+def beat(worker_id: str, *, now: datetime) -> list[str]:
+    """Renew the lease and return the ids of this worker's tasks that are to be cancelled.
+
+    Raises: WorkerGone if the worker was declared dead and its tasks given away.
+    """
+    with write_transaction():
+        clock = lease_clock(now)
+        expires = clock + timedelta(seconds=LEASE_SECONDS)
+        if not Worker.objects.filter(id=worker_id).update(beat_at=clock, lease_expires_at=expires):
+            raise WorkerGone(worker_id)
+    return cancel_requests(worker_id)
+
+
+class WorkerGone(Exception):
+    """This worker's lease ran out and its row was removed; it must stop all its runs and register anew."""
+
+
+def cancel_requests(worker_id: str) -> list[str]:
+    """Return the ids of this worker's running tasks that somebody wants cancelled."""
+    running = Task.objects.filter(state=TaskState.RUNNING, worker_id=worker_id, cancel_requested=True)
+    return list(running.values_list("id", flat=True))
+
+
+def reap(*, own: str, now: datetime) -> list[str]:
+    """Take the tasks of dead workers back and return their ids.
+
+    A lease that ends later than a fresh one could means that the clock was set back: that worker is judged
+    dead too, and fenced, rather than left holding its tasks until the clock has caught up.
+    """
+    with write_transaction():
+        clock = lease_clock(now)
+        latest = clock + timedelta(seconds=LEASE_SECONDS + BEAT_SECONDS)
+        alive = Worker.objects.filter(lease_expires_at__gt=clock, lease_expires_at__lte=latest)
+        living = {own, *alive.values_list("id", flat=True)}
+        lost = list(Task.objects.filter(state=TaskState.RUNNING).exclude(worker_id__in=living))
+        for task in lost:
+            _take_back(task, now=now)
+        Worker.objects.exclude(id__in=living).delete()
+    return [task.id for task in lost]
+
+
+def forget_workers(*, now: datetime) -> None:
+    """Declare every worker dead at once: for a process that alone may hold this store, when it starts."""
+    with write_transaction():
+        Worker.objects.all().delete()
+    reap(own="", now=now)
+
+
+def _take_back(task: Task, *, now: datetime) -> None:
+    Run.objects.filter(task_id=task.id, fence=task.fence).update(ended_at=now, outcome="lost")
+    body = {"traceId": task.trace_id, "worker": task.worker_id, "losses": task.losses + 1}
+    record(task_event(EventType.RUN_LOST, task, actor="system", now=now, body=body))
+    _mark_unknown(task, now=now)
+    Task.objects.filter(id=task.id).update(losses=F("losses") + 1, attempt=Greatest(F("attempt") - 1, 0))
+    task.refresh_from_db()
+    if task.cancel_requested or task.losses >= MAX_LOSSES:
+        end_lost(task, now=now)
+    else:
+        requeue(task, now=now)
+
+
+def _mark_unknown(task: Task, *, now: datetime) -> None:
+    steps = Step.objects.filter(task_id=task.id, state=StepState.INTENT)
+    for step in steps:
+        body = {"traceId": task.trace_id, "stepId": step.id}
+        record(task_event(EventType.STEP_LOST, task, actor="system", now=now, body=body))
+    steps.update(state=StepState.UNKNOWN, ended_at=now)
+
+
+def retire_worker(worker_id: str) -> list[str]:
+    """Remove a worker that has given all its tasks back."""
+    with write_transaction():
+        Worker.objects.filter(id=worker_id).delete()
+    return []
+
+
+def release_unfinished(worker_id: str, *, now: datetime) -> Iterable[str]:
+    """Give back whatever this worker still holds, for the end of a process: no attempt, no loss is counted."""
+    with write_transaction():
+        held = list(Task.objects.filter(state=TaskState.RUNNING, worker_id=worker_id))
+        for task in held:
+            Run.objects.filter(task_id=task.id, fence=task.fence).update(ended_at=now, outcome="released")
+            _mark_unknown(task, now=now)
+            Task.objects.filter(id=task.id).update(attempt=Greatest(F("attempt") - 1, 0))
+            requeue(task, now=now)
+    return [task.id for task in held]

@@ -1,0 +1,29 @@
+"""`manage.py worker`: run tasks in a process of its own."""
+
+import asyncio
+import signal
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from agents.worker import Worker
+
+
+class Command(BaseCommand):
+    help = "Run tasks until SIGTERM or Ctrl-C; for Redis and PostgreSQL (on a laptop `serve` has a worker inside)."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--slots", type=int, default=settings.MAX_AGENTS, help="tasks at once (default MAX_AGENTS)")
+
+    def handle(self, *args: Any, slots: int, **options: Any) -> None:
+        asyncio.run(_work(slots))
+
+
+async def _work(slots: int) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    await Worker(slots=slots).run(stop)

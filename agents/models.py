@@ -1,0 +1,145 @@
+"""Agents and their versions; tasks, runs, steps; workers and their leases."""
+
+from django.db import models
+
+from agents.states import TaskState
+from audit.fields import JsonText
+
+
+class Agent(models.Model):
+    """One agent of the fleet; what it is lives in its versions."""
+
+    id = models.CharField(max_length=64, primary_key=True)
+    status = models.CharField(max_length=16, default="enabled")  # enabled, paused, quarantined, disabled
+    current_version = models.PositiveIntegerField()
+
+
+class AgentVersion(models.Model):
+    """One immutable configuration of an agent."""
+
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="versions")
+    version = models.PositiveIntegerField()
+    config = JsonText()
+    author = models.CharField(max_length=200)
+    reason = models.TextField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["agent", "version"], name="agent_version_once")]
+
+
+class Task(models.Model):
+    """An order. This row is the truth about it; the engine only carries its id."""
+
+    id = models.CharField(max_length=64, primary_key=True)
+    state = models.CharField(max_length=24, choices=[(s.value, s.value) for s in TaskState])
+    agent_id = models.CharField(max_length=64)
+    agent_version = models.PositiveIntegerField(null=True)  # set at the first start and kept
+    skill_id = models.CharField(max_length=64, blank=True)
+    input = JsonText()
+    result = JsonText(null=True)
+    error_code = models.CharField(max_length=64, blank=True)
+    error_reason = models.CharField(max_length=64, blank=True)
+    error_message = models.TextField(blank=True)
+    attempt = models.PositiveIntegerField(default=0)  # attempts used; a lost lease uses none
+    losses = models.PositiveIntegerField(default=0)
+    priority = models.SmallIntegerField(default=0)
+    run_at = models.DateTimeField(null=True)  # None: due at once, whatever the clock says
+    deadline_at = models.DateTimeField(null=True)  # for waiting on a rate; the run has its own timeout
+    created_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    parent_task_id = models.CharField(max_length=64, blank=True)
+    trace_id = models.CharField(max_length=64)
+    cost_micro = models.BigIntegerField(default=0)
+    submitted_by = models.CharField(max_length=200)
+    idempotency_key = models.CharField(max_length=255, null=True)
+    body_digest = models.CharField(max_length=64, blank=True)
+    cancel_requested = models.BooleanField(default=False)
+    worker_id = models.CharField(max_length=64, blank=True)
+    fence = models.PositiveIntegerField(default=0)  # raised by every claim; every later write carries it
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["submitted_by", "idempotency_key"], name="task_idempotency"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["-priority", "created_at", "id"], name="task_queue", condition=models.Q(state="queued")
+            ),
+            models.Index(fields=["run_at"], name="task_due", condition=models.Q(state="queued")),
+            models.Index(fields=["agent_id", "worker_id"], name="task_running", condition=models.Q(state="running")),
+            models.Index(fields=["-created_at", "-id"], name="task_newest"),
+            models.Index(fields=["state", "-created_at", "-id"], name="task_by_state"),
+            models.Index(fields=["agent_id", "-created_at", "-id"], name="task_by_agent"),
+            models.Index(fields=["skill_id", "-created_at", "-id"], name="task_by_skill"),
+            models.Index(fields=["parent_task_id"], name="task_children", condition=~models.Q(parent_task_id="")),
+        ]
+
+
+class Run(models.Model):
+    """One leased attempt at a task."""
+
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="runs")
+    fence = models.PositiveIntegerField()
+    worker_id = models.CharField(max_length=64)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    outcome = models.CharField(max_length=24, blank=True)  # how it ended, or "lost", "released"
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["task", "fence"], name="run_once")]
+
+
+class StepState(models.TextChoices):
+    INTENT = "intent"  # written before the effect
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"  # an intent that a dead worker left
+
+
+class Step(models.Model):
+    """One skill call (or model turn) of a task, known before it happens and settled after."""
+
+    id = models.CharField(max_length=64, primary_key=True)
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="steps")
+    fence = models.PositiveIntegerField()
+    ordinal = models.PositiveIntegerField()
+    kind = models.CharField(max_length=8)  # "skill" or "model"
+    state = models.CharField(max_length=8, choices=StepState.choices)
+    skill_id = models.CharField(max_length=64, blank=True)
+    decision_id = models.CharField(max_length=64, blank=True)
+    output = JsonText(null=True)
+    error_code = models.CharField(max_length=64, blank=True)
+    error_message = models.TextField(blank=True)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["task", "fence", "ordinal"], name="step_once")]
+
+
+class Artifact(models.Model):
+    """A file that belongs to a task: a result over 1 MB, or what a skill wrote."""
+
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="artifacts")
+    name = models.CharField(max_length=200)
+    path = models.CharField(max_length=500)  # relative to the workspace root
+    size_bytes = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    content_type = models.CharField(max_length=100)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["task", "name"], name="artifact_name_once")]
+
+
+class Worker(models.Model):
+    """A worker process and its lease; a task whose worker's lease ran out is given to another."""
+
+    id = models.CharField(max_length=64, primary_key=True)
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    started_at = models.DateTimeField()
+    beat_at = models.DateTimeField()
+    lease_expires_at = models.DateTimeField(db_index=True)

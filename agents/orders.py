@@ -1,0 +1,122 @@
+"""What is ordered, what a worker holds while it works, and how a run may end. PURE."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A task as its submitter wants it; ids were checked before."""
+
+    agent_id: str
+    skill_id: str
+    input: Mapping[str, Any]
+    submitted_by: str  # user name
+    priority: int = 0  # -100 … 100, higher first
+    run_at: datetime | None = None  # None: as soon as a slot is free, whatever the clock says
+    idempotency_key: str | None = None
+    body_digest: str = ""
+    parent_task_id: str = ""
+    trace_id: str = ""  # empty: a new trace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """One claimed task. Every write about it carries `worker_id` and `fence`, or changes nothing."""
+
+    task_id: str
+    worker_id: str
+    fence: int
+    agent_id: str
+    agent_version: int
+    skill_id: str
+    input: Mapping[str, Any]
+    input_bytes: int  # of its JSON
+    attempt: int  # 1 for the first
+    submitted_by: str
+    trace_id: str
+    started_at: datetime
+    deadline_at: datetime | None
+    task_type: str  # "unknown" if there is no such agent
+    timeout_seconds: float  # of one run
+    max_attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskError:
+    """Why a task failed: `code` for machines, `reason` the cause beneath it, `message` for people."""
+
+    code: str
+    message: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptFile:
+    """A file that belongs to a task and never changes again."""
+
+    name: str
+    path: str  # relative to the workspace root
+    size_bytes: int
+    sha256: str
+    content_type: str
+
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of its row."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Succeeded:
+    """The task is done; `result` is JSON-ready."""
+
+    result: Mapping[str, Any]
+    step_id: str
+    artifacts: tuple[KeptFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The task is over and did not succeed."""
+
+    error: TaskError
+    step_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """A retryable error: the next attempt is due at `run_at`."""
+
+    error: TaskError
+    run_at: datetime
+    step_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delayed:
+    """Over its rate: waiting is not refusing, and uses no attempt."""
+
+    run_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parked:
+    """Waits for a person; holds no slot and no lease."""
+
+    approval_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """Stopped by a person while it ran; what a step in flight did is unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """Given back because the worker stops; uses no attempt."""
+
+
+Ending = Succeeded | Failed | Retried | Delayed | Parked | Cancelled | Released

@@ -1,0 +1,35 @@
+"""What happens above when something was decided below: an answered approval moves its parked task."""
+
+from datetime import datetime
+from typing import Any
+
+from agents import metrics, registry
+from agents.endings import end_waiting
+from agents.models import Task
+from agents.orders import TaskError
+from agents.queue import requeue, task_event
+from agents.states import TaskState
+from audit.events import EventType
+from audit.ledger import record
+from toolgate.models import Approval, ApprovalState
+
+_REFUSALS = {
+    ApprovalState.REFUSED: ("approval_rejected", "{who} refused this call{note}. Nothing was run."),
+    ApprovalState.EXPIRED: ("approval_expired", "Nobody decided in time, so nothing was run. Retry to ask again."),
+}
+
+
+def move_parked_task(sender: object, *, approval: Approval, now: datetime, **_: Any) -> None:
+    """Resume or end the task that waits for `approval`; inside the decision's transaction."""
+    task = Task.objects.select_for_update().filter(id=approval.task_id, state=TaskState.AWAITING_APPROVAL).first()
+    if task is None:
+        return
+    actor = f"user:{approval.decided_by}" if approval.decided_by else "system"
+    if approval.state in _REFUSALS:
+        code, text = _REFUSALS[ApprovalState(approval.state)]
+        note = f": {approval.note}" if approval.note else ""
+        message = text.format(who=approval.decided_by, note=note)
+        if end_waiting(task, TaskError(code=code, message=message), now=now, actor=actor):
+            metrics.count_failure(task.agent_id if registry.find_agent(task.agent_id) else metrics.UNKNOWN, code)
+    elif requeue(task, now=now):
+        record(task_event(EventType.TASK_RESUMED, task, actor=actor, now=now))

@@ -1,0 +1,122 @@
+"""A task's life as a list of moments for its page. PURE but for the rows it is handed."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from agents.models import Run, Step, StepState, Task
+from agents.states import TERMINAL, TaskState
+from toolgate.models import Approval, ApprovalState, DecisionRecord
+
+_OUTCOMES = {
+    "retried": ("Went wrong, to be tried again", "retry", "ask"),
+    "delayed": ("Over its rate: waits, no attempt used", "clock", "quiet"),
+    "lost": ("The worker was lost; another takes over", "alert", "ask"),
+    "released": ("Given back by a worker that stops", "retry", "quiet"),
+}
+_ENDS = {
+    TaskState.SUCCEEDED: ("Succeeded", "succeeded", "allow"),
+    TaskState.FAILED: ("Failed", "failed", "deny"),
+    TaskState.CANCELLED: ("Cancelled", "cancelled", "quiet"),
+}
+_NOW = {
+    TaskState.QUEUED: ("Queued", "queued", "quiet", "waits for a slot"),
+    TaskState.RUNNING: ("Running", "running", "run", ""),
+    TaskState.AWAITING_APPROVAL: ("Waiting for a person", "waiting", "ask", "nothing runs until someone decides"),
+}
+_EFFECTS = {
+    "allow": ("The gate allowed", "tick", "allow"),
+    "ask": ("The gate asks a person about", "ask", "ask"),
+    "deny": ("The gate refused", "barred", "deny"),
+}
+_STEPS = {
+    StepState.INTENT: ("running", "run"),
+    StepState.DONE: ("tick", "allow"),
+    StepState.FAILED: ("failed", "deny"),
+    StepState.UNKNOWN: ("alert", "ask"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One line of the list; `at` is None for what is still going on."""
+
+    title: str
+    glyph: str
+    tint: str
+    at: datetime | None
+    ended_at: datetime | None = None
+    note: str = ""
+    rule: str = ""  # the deciding rule and policy version, for decisions
+
+
+def build_timeline(
+    task: Task,
+    *,
+    runs: Iterable[Run],
+    decisions: Iterable[DecisionRecord],
+    steps: Iterable[Step],
+    approvals: Iterable[Approval],
+) -> list[Moment]:
+    """Return what happened to a task in order of time, and last what is going on now."""
+    past = [_accepted(task), *_of_runs(runs), *_of_decisions(decisions), *_of_steps(steps), *_of_approvals(approvals)]
+    past.sort(key=lambda moment: moment.at or task.created_at)  # stable: cause before effect at the same moment
+    if task.state in TERMINAL:
+        title, glyph, tint = _ENDS[TaskState(task.state)]
+        return [*past, Moment(title=title, glyph=glyph, tint=tint, at=task.ended_at)]
+    title, glyph, tint, note = _NOW[TaskState(task.state)]
+    return [*past, Moment(title=title, glyph=glyph, tint=tint, at=None, note=note)]
+
+
+def _accepted(task: Task) -> Moment:
+    return Moment(title="Accepted", glyph="tick", tint="allow", at=task.created_at, note=f"from {task.submitted_by}")
+
+
+def _of_decisions(decisions: Iterable[DecisionRecord]) -> Iterator[Moment]:
+    for decision in decisions:
+        title, glyph, tint = _EFFECTS[decision.effect]
+        rules = ", ".join(decision.deciding_rules) or "no rule covers it"
+        yield Moment(
+            title=f"{title} {decision.skill_id}",
+            glyph=glyph,
+            tint=tint,
+            at=decision.at,
+            note=decision.detail,
+            rule=f"{decision.reason} · {rules} · policy version {decision.policy_version}",
+        )
+
+
+def _of_steps(steps: Iterable[Step]) -> Iterator[Moment]:
+    for step in steps:
+        glyph, tint = _STEPS[StepState(step.state)]
+        yield Moment(
+            title=step.skill_id or step.kind,
+            glyph=glyph,
+            tint=tint,
+            at=step.started_at,
+            ended_at=step.ended_at,
+            note=step.error_message,
+        )
+
+
+def _of_runs(runs: Iterable[Run]) -> Iterator[Moment]:
+    for run in runs:
+        yield Moment(title="Started", glyph="play", tint="run", at=run.started_at, note=f"run {run.fence}")
+        if run.outcome in _OUTCOMES:
+            title, glyph, tint = _OUTCOMES[run.outcome]
+            yield Moment(title=title, glyph=glyph, tint=tint, at=run.ended_at)
+
+
+def _of_approvals(approvals: Iterable[Approval]) -> Iterator[Moment]:
+    for approval in approvals:
+        if approval.state == ApprovalState.EXPIRED:
+            yield Moment(title="Nobody decided in time", glyph="clock", tint="deny", at=approval.expires_at)
+        elif approval.decided_at:
+            refused = approval.state == ApprovalState.REFUSED
+            yield Moment(
+                title=f"{approval.decided_by} {'refused' if refused else 'approved once'}",
+                glyph="barred" if refused else "tick",
+                tint="deny" if refused else "allow",
+                at=approval.decided_at,
+                note=approval.note,
+            )

@@ -1,0 +1,53 @@
+"""What an agent is: data, not code, in one schema for the fleet's files and the versions in the store. PURE."""
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class AgentStatus(StrEnum):
+    """Whether an agent may work."""
+
+    ENABLED = "enabled"
+    PAUSED = "paused"  # its tasks wait
+    QUARANTINED = "quarantined"  # its tasks are refused
+    DISABLED = "disabled"
+    UNKNOWN = "unknown"  # no agent of that id
+
+
+class Tier(StrEnum):
+    """A name for a model, mapped to one by the settings."""
+
+    CHEAP = "cheap"
+    BALANCED = "balanced"
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class Constraints(_Closed):
+    """Bounds on an agent's own runs that are no rule about a skill call."""
+
+    review_required: bool = False  # a person reads the report before it counts as done
+    max_patch_characters: int | None = Field(default=None, ge=1)
+    max_files_per_task: int | None = Field(default=None, ge=1)
+    max_summary_words: int | None = Field(default=None, ge=1)
+
+
+class AgentConfig(_Closed):
+    """One version of one agent. What it may do with skills is not here: that is the gate's policy."""
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")
+    display_name: str = Field(min_length=1, max_length=80)
+    task_type: str = Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")
+    tier: Tier
+    timeout_seconds: int = Field(ge=1, le=3600)
+    retries: int = Field(ge=0, le=10)  # for errors only: attempts = 1 + retries
+    concurrent: int = Field(ge=1, le=1000)  # runs at once; beyond it tasks wait
+    prompt: str = Field(min_length=40, max_length=20_000)
+    input_schema: dict[str, Any]  # JSON Schema of an agent run's input
+    output_schema: dict[str, Any]
+    constraints: Constraints = Constraints()

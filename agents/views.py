@@ -1,0 +1,296 @@
+"""Tasks, agents and skills, for people: parse, one call, respond."""
+
+from typing import Any
+
+import orjson
+from django.contrib import messages
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.crypto import get_random_string
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from agents import queries, queue, registry
+from agents.admission import admit_task
+from agents.advice import find_advice
+from agents.exceptions import (
+    AdmissionRefused,
+    ArtifactNotFound,
+    FileNotKept,
+    FileTooLarge,
+    TaskNotFound,
+    TaskStateConflict,
+)
+from agents.files import open_artifact
+from agents.forms import OrderForm, build_order_form, initial_from_input
+from agents.models import Task
+from agents.orders import Order
+from agents.results import read_result
+from agents.states import TERMINAL, TaskState
+from agents.timeline import build_timeline
+from toolgate.exceptions import GateError
+from toolgate.models import ApprovalState, DecisionRecord
+from toolgate.publishing import allow_host
+from toolgate.queries import list_approvals_of_task, list_decisions_of_task, list_permissions
+from toolgate.types import Reason
+
+PAGE_SIZE = 50
+FILTERS = ("status", "agent", "skill")
+
+
+# --- read tasks -------------------------------------------------------------------------------------------------
+@require_safe
+def show_tasks(request: HttpRequest) -> HttpResponse:
+    """List the tasks, newest first."""
+    values = {name: request.GET.get(name, "") for name in FILTERS}
+    page = _read_page(values, request.GET)
+    context = {
+        "page": page,
+        "values": values,
+        "is_filtered": any(values.values()),
+        "before": request.GET.get("before", ""),
+        "states": [state.value for state in TaskState],
+        "agents": registry.list_agents(),
+        "skills": registry.list_skills(),
+    }
+    return render(request, "agents/task_list.html", context)
+
+
+def _read_page(values: dict[str, str], query: QueryDict) -> queries.Page:
+    known = {"status": {state.value for state in TaskState}}
+    status = values["status"] if values["status"] in known["status"] else ""
+    return queries.list_tasks(
+        status=status or None,
+        agent_id=values["agent"] or None,
+        skill_id=values["skill"] or None,
+        before=queries.read_cursor(query.get("before", "")),
+        limit=PAGE_SIZE,
+    )
+
+
+@require_safe
+def show_task(request: HttpRequest, task_id: str) -> HttpResponse:
+    """Show one task: its state, its steps as they happen, what it was asked and what it came to."""
+    task = _get_task(task_id)
+    decisions, approvals = list_decisions_of_task(task_id), list_approvals_of_task(task_id)
+    pending = [approval for approval in approvals if approval.state == ApprovalState.PENDING]
+    context = {
+        "task": task,
+        "agent": registry.find_agent(task.agent_id),
+        "moments": build_timeline(
+            task,
+            runs=queries.list_runs(task_id),
+            decisions=decisions,
+            steps=queries.list_steps(task_id),
+            approvals=approvals,
+        ),
+        "decisions": decisions,
+        "approval": pending[0] if pending else None,
+        "is_own": any(approval.four_eyes for approval in pending) and task.submitted_by == request.user.get_username(),
+        "result": read_result(task.result),
+        "artifacts": queries.list_artifacts(task_id),
+        "advice": find_advice(task.error_code, task.error_reason) if task.state == TaskState.FAILED else None,
+        "refused_host": find_refused_host(task, decisions),
+        "is_over": task.state in TERMINAL,
+        "order_json": _order_json(task),
+        "curl": _curl(request, task),
+    }
+    name = "agents/task_fragment.html" if request.htmx else "agents/task_detail.html"  # type: ignore[attr-defined]
+    return render(request, name, context)
+
+
+def _get_task(task_id: str) -> Task:
+    try:
+        return queries.get_task(task_id)
+    except TaskNotFound as error:
+        raise Http404("no such task") from error
+
+
+def find_refused_host(task: Task, decisions: list[DecisionRecord]) -> str:
+    """Return the host that the last decision refused, empty unless that is why the task failed."""
+    if task.state != TaskState.FAILED or Reason.DOMAIN_NOT_ALLOWED not in {task.error_code, task.error_reason}:
+        return ""
+    refused = [decision for decision in decisions if decision.reason == Reason.DOMAIN_NOT_ALLOWED]
+    hosts = refused[-1].resource.get("hosts", []) if refused else []
+    return str(hosts[0]) if hosts else ""
+
+
+def _order_json(task: Task) -> str:
+    order = {"agentId": task.agent_id, "skillId": task.skill_id, "input": task.input}
+    return orjson.dumps(order, option=orjson.OPT_INDENT_2).decode()
+
+
+def _curl(request: HttpRequest, task: Task) -> str:
+    order = {"agentId": task.agent_id, "skillId": task.skill_id, "input": task.input}
+    body = orjson.dumps(order).decode().replace("'", "'\\''")
+    return (
+        f"curl -sS {request.build_absolute_uri('/api/tasks')} \\\n"
+        f"  -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\\n  -d '{body}'"
+    )
+
+
+@require_safe
+def send_result(request: HttpRequest, task_id: str) -> HttpResponse:
+    """Send a task's whole result as a file."""
+    task = _get_task(task_id)
+    if task.result is None:
+        raise Http404("no result")
+    response = HttpResponse(orjson.dumps(task.result, option=orjson.OPT_INDENT_2), content_type="application/json")
+    response["Content-Disposition"] = f'attachment; filename="{task.id}.json"'
+    return response
+
+
+@require_safe
+def send_artifact(request: HttpRequest, task_id: str, name: str) -> FileResponse:
+    """Send one file of a task, as a download: what a skill wrote is never shown as a page of ours."""
+    try:
+        opened = open_artifact(task_id, name, actor=f"user:{request.user.get_username()}", now=timezone.now())
+    except ArtifactNotFound as error:
+        raise Http404(str(error)) from error
+    filename = opened.artifact.name
+    return FileResponse(opened.file, as_attachment=True, filename=filename, content_type="application/octet-stream")
+
+
+# --- order, cancel, retry ---------------------------------------------------------------------------------------
+@require_safe
+def show_choice(request: HttpRequest) -> HttpResponse:
+    """Let a person choose an agent and one of the skills that it may use."""
+    choices = [
+        {"agent": agent, "permissions": list_permissions(agent.id, [skill.id for skill in registry.list_skills()])}
+        for agent in registry.list_agents()
+    ]
+    return render(request, "agents/task_choice.html", {"choices": choices})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def submit(request: HttpRequest, agent_id: str, skill_id: str) -> HttpResponse:
+    """Show the guided form of one skill; on POST submit what it holds."""
+    agent, skill = registry.find_agent(agent_id), registry.find_skill(skill_id)
+    if agent is None or skill is None:
+        raise Http404("no such agent or skill")
+    form_class = build_order_form(skill)
+    if request.method == "POST":
+        form = form_class(request.POST, request.FILES)
+        if form.is_valid() and (task := _submit(request, form, agent_id=agent_id, skill_id=skill_id)):
+            return redirect("console:task", task.id)
+    else:
+        form = form_class(initial=_initial(request))
+    permissions = list_permissions(agent_id, [skill_id])
+    context = {"form": form, "agent": agent, "skill": skill, "permission": permissions[0] if permissions else None}
+    return render(request, "agents/task_form.html", context, status=422 if form.is_bound else 200)
+
+
+def _initial(request: HttpRequest) -> dict[str, Any]:
+    earlier = queries.find_task(request.GET.get("copy", ""))
+    return {"nonce": get_random_string(22)} | (initial_from_input(earlier.input) if earlier else {})
+
+
+def _submit(request: HttpRequest, form: OrderForm, *, agent_id: str, skill_id: str) -> Task | None:
+    """Submit once, however often the same form is sent: its nonce and its content are the idempotency key.
+
+    None if it could not be taken; the form says why.
+    """
+    now, user = timezone.now(), request.user.get_username()
+    try:
+        admit_task(now=now)
+        values = form.store_files(actor=f"user:{user}", now=now)
+    except (AdmissionRefused, FileNotKept, FileTooLarge) as error:
+        form.add_error(None, str(error))
+        return None
+    digest = queue.digest_of({"agent": agent_id, "skill": skill_id, "input": values})
+    order = Order(
+        agent_id=agent_id,
+        skill_id=skill_id,
+        input=values,
+        priority=form.cleaned_data["priority"] or 0,
+        run_at=form.cleaned_data["run_at"],
+        submitted_by=user,
+        idempotency_key=f"form-{form.cleaned_data['nonce']}-{digest[:24]}",
+        body_digest=digest,
+    )
+    return queue.submit_task(order, now=now).task
+
+
+@require_POST
+def cancel(request: HttpRequest, task_id: str) -> HttpResponse:
+    """Cancel a task that has not ended."""
+    return _change(request, task_id, queue.cancel_task, "Cancelled. What was done up to here is kept.")
+
+
+@require_POST
+def retry(request: HttpRequest, task_id: str) -> HttpResponse:
+    """Queue a failed or cancelled task again."""
+    return _change(request, task_id, queue.retry_task, "Queued again.")
+
+
+def _change(request: HttpRequest, task_id: str, change: Any, done: str) -> HttpResponse:
+    try:
+        change(task_id, actor=f"user:{request.user.get_username()}", now=timezone.now())
+    except TaskNotFound as error:
+        raise Http404("no such task") from error
+    except TaskStateConflict as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, done)
+    return redirect("console:task", task_id)
+
+
+@require_POST
+def allow_refused_host(request: HttpRequest, task_id: str) -> HttpResponse:
+    """Allow the host that this task was refused for its agent and skill, with a reason, and retry the task."""
+    task = _get_task(task_id)
+    host = find_refused_host(task, list_decisions_of_task(task_id))
+    if not host or host != request.POST.get("host"):
+        messages.error(request, "Nothing was changed: this task is not waiting for that host any more.")
+        return redirect("console:task", task_id)
+    user, now, reason = request.user.get_username(), timezone.now(), request.POST.get("reason", "")
+    try:
+        version = allow_host(task.agent_id, task.skill_id, host, author=user, reason=reason, now=now)
+    except GateError as error:
+        messages.error(request, str(error))
+        return redirect("console:task", task_id)
+    done = f"{host} is allowed for {task.agent_id} by policy version {version.number}. The task is queued again."
+    return _change(request, task_id, queue.retry_task, done)
+
+
+# --- the fleet --------------------------------------------------------------------------------------------------
+@require_safe
+def show_agents(request: HttpRequest) -> HttpResponse:
+    """List the agents with what each may use."""
+    rows = [
+        {"agent": agent, "permissions": list_permissions(agent.id, [skill.id for skill in registry.list_skills()])}
+        for agent in registry.list_agents()
+    ]
+    return render(request, "agents/agent_list.html", {"rows": rows})
+
+
+@require_safe
+def show_agent(request: HttpRequest, agent_id: str) -> HttpResponse:
+    """Show one agent: its configuration, its skills, its newest tasks."""
+    agent = registry.find_agent(agent_id)
+    if agent is None:
+        raise Http404("no such agent")
+    context = {
+        "agent": agent,
+        "permissions": list_permissions(agent_id, [skill.id for skill in registry.list_skills()]),
+        "tasks": queries.list_tasks(agent_id=agent_id, limit=10).results,
+    }
+    return render(request, "agents/agent_detail.html", context)
+
+
+@require_safe
+def show_skills(request: HttpRequest) -> HttpResponse:
+    """List the skills with what each can reach and who may use it."""
+    agents = registry.list_agents()
+    granted = {agent.id: {p.skill_id: p for p in list_permissions(agent.id)} for agent in agents}
+    rows = [
+        {
+            "skill": skill,
+            "input_schema": skill.input_model.model_json_schema(by_alias=True),
+            "output_schema": skill.output_model.model_json_schema(by_alias=True),
+            "capabilities": sorted(capability.value for capability in skill.capabilities),
+            "users": [(agent, granted[agent.id].get(skill.id)) for agent in agents if skill.id in granted[agent.id]],
+        }
+        for skill in registry.list_skills()
+    ]
+    return render(request, "agents/skill_list.html", {"rows": rows})

@@ -1,0 +1,171 @@
+"""The worker: slots that run tasks, a heartbeat that keeps its lease, a sweep, and a watchdog over its loop."""
+
+import asyncio
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+from django.db import Error as DatabaseError
+from django.utils import timezone
+
+from agents import engine, leases, queue
+from agents.orders import Lease
+from agents.run import CANCEL, Flow, claim, run_task
+from agents.writer import GroupWriter
+from toolgate import approvals
+
+log = logging.getLogger(__name__)
+
+STOP_GRACE_SECONDS = 2.5  # how long runs may still finish when the process stops
+CANCEL_POLL_SECONDS = 0.5
+SWEEP_SECONDS = 1.0
+WATCHDOG_SECONDS = leases.LEASE_SECONDS - 5
+
+
+class Worker:
+    """Run tasks in this process until told to stop."""
+
+    def __init__(self, *, slots: int = 40, clock: Callable[[], datetime] = timezone.now) -> None:
+        self._slots = slots
+        self._clock = clock
+        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._writer = GroupWriter()
+        self._threads = ThreadPoolExecutor(max_workers=slots, thread_name_prefix="skill")
+        self._last_tick = time.monotonic()
+        self._last_beat = time.monotonic()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.worker_id = ""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Register, work until `stop` is set, then let runs finish for a moment and give the rest back."""
+        self._loop = asyncio.get_running_loop()
+        self._writer.start()
+        self.worker_id = await self._write(lambda: leases.register_worker(now=self._clock()))
+        engine.on_cancel(self._cancel_from_thread)
+        chores = [asyncio.create_task(chore) for chore in (self._beat(), self._sweep(), self._poll(), self._tick())]
+        threading.Thread(target=self._watch, args=(stop,), name="watchdog", daemon=True).start()
+        try:
+            await engine.backend().consume(self._run_next, slots=self._slots, stop=stop)
+        finally:
+            engine.off_cancel(self._cancel_from_thread)
+            for chore in chores:
+                chore.cancel()
+            await self._wind_up()
+
+    async def _run_next(self) -> bool:
+        """Claim the next task and see it through; False if none is due."""
+        try:
+            lease = await claim(self._flow())
+        except Exception:  # a slot must outlive whatever stopped it from claiming
+            log.exception("cannot claim", extra={"action": "worker.claim-failed"})
+            await asyncio.sleep(SWEEP_SECONDS)
+            return False
+        if lease is None:
+            return False
+        await self._see_through(lease)
+        return True
+
+    async def _see_through(self, lease: Lease) -> None:
+        """Run a task apart from whoever waits for it, so that the engine's stop does not cut it off."""
+        task = asyncio.create_task(run_task(lease, self._flow()), name=lease.task_id)
+        self._runs[lease.task_id] = task
+        try:
+            await asyncio.wait([task])
+        finally:
+            if task.done():
+                self._runs.pop(lease.task_id, None)
+
+    def _flow(self) -> Flow:
+        return Flow(
+            worker_id=self.worker_id,
+            write=self._write,
+            clock=self._clock,
+            threads=self._threads,
+            draw=random.random,
+        )
+
+    async def _write[T](self, function: Callable[[], T]) -> T:
+        return await self._writer.write(function)
+
+    async def _beat(self) -> None:
+        """Keep the lease; without it, stop all runs before others may claim them."""
+        while True:
+            try:
+                await self._write(lambda: leases.beat(self.worker_id, now=self._clock()))
+                self._last_beat = time.monotonic()
+            except leases.WorkerGone:
+                self._abandon("the lease was taken away")
+                self.worker_id = await self._write(lambda: leases.register_worker(now=self._clock()))
+            except DatabaseError:
+                if time.monotonic() - self._last_beat > WATCHDOG_SECONDS:
+                    self._abandon("the lease cannot be renewed")
+            await asyncio.sleep(leases.BEAT_SECONDS)
+
+    def _abandon(self, why: str) -> None:
+        log.error("stopping all runs: %s", why, extra={"action": "worker.abandoned", "runs": len(self._runs)})
+        for task in self._runs.values():
+            task.cancel()
+
+    async def _sweep(self) -> None:
+        """Look after what no message tells: due tasks, dead workers, expired approvals."""
+        while True:
+            await self._chore(lambda: leases.reap(own=self.worker_id, now=self._clock()))
+            await self._chore(lambda: [a.id for a in approvals.expire_due(self._clock())])
+            await self._chore(lambda: queue.sweep(now=self._clock(), limit=2 * self._slots))
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _poll(self) -> None:
+        """Notice cancellations asked for in other processes."""
+        while True:
+            await asyncio.sleep(CANCEL_POLL_SECONDS)
+            if self._runs:
+                for task_id in await self._chore(lambda: leases.cancel_requests(self.worker_id)):
+                    self._cancel(task_id)
+
+    async def _chore(self, function: Callable[[], Iterable[str]]) -> Iterable[str]:
+        try:
+            return await self._write(function)
+        except DatabaseError:
+            log.warning("the store is away", extra={"action": "worker.store-away"})
+            return ()
+
+    def _cancel_from_thread(self, task_id: str) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._cancel, task_id)
+
+    def _cancel(self, task_id: str) -> None:
+        if task := self._runs.get(task_id):
+            task.cancel(CANCEL)
+
+    async def _tick(self) -> None:
+        while True:
+            self._last_tick = time.monotonic()
+            await asyncio.sleep(1)
+
+    def _watch(self, stop: asyncio.Event) -> None:
+        """End the process if its loop is blocked so long that the lease is about to lapse.
+
+        A blocked loop cannot cancel its own runs, and another worker is about to start them a second time.
+        """
+        while not stop.is_set():
+            time.sleep(1)
+            if not stop.is_set() and time.monotonic() - self._last_tick > WATCHDOG_SECONDS:
+                log.critical("the worker's loop is blocked: ending the process", extra={"action": "worker.blocked"})
+                os._exit(70)
+
+    async def _wind_up(self) -> None:
+        if self._runs:
+            await asyncio.wait(list(self._runs.values()), timeout=STOP_GRACE_SECONDS)
+        leftover = list(self._runs.values())
+        for task in leftover:
+            task.cancel()
+        await asyncio.gather(*leftover, return_exceptions=True)
+        await self._chore(lambda: leases.release_unfinished(self.worker_id, now=self._clock()))
+        await self._chore(lambda: leases.retire_worker(self.worker_id))
+        await asyncio.to_thread(self._writer.stop)
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,71 @@
+"""The vocabulary of the audit trail. PURE: no Django, no driver."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from audit.ids import new_id
+
+
+class EventType(StrEnum):
+    """Every act that leaves a trace, named `noun.verb-past`."""
+
+    TASK_SUBMITTED = "task.submitted"
+    TASK_REFUSED = "task.refused"  # a submission that named an unknown agent or skill; no task exists
+    TASK_DELAYED = "task.delayed"  # over its rate: still queued, with a later run time
+    TASK_PARKED = "task.parked"
+    TASK_RESUMED = "task.resumed"
+    TASK_RETRIED = "task.retried"
+    TASK_SUCCEEDED = "task.succeeded"
+    TASK_FAILED = "task.failed"
+    TASK_CANCELLED = "task.cancelled"
+    TASK_CANCEL_REQUESTED = "task.cancel-requested"
+    RUN_STARTED = "run.started"
+    RUN_LOST = "run.lost"
+    RUN_RELEASED = "run.released"  # given back by a worker that stops
+    DECISION_MADE = "decision.made"
+    STEP_FINISHED = "step.finished"
+    STEP_FAILED = "step.failed"
+    STEP_LOST = "step.lost"
+    APPROVAL_ASKED = "approval.asked"
+    APPROVAL_GRANTED = "approval.granted"
+    APPROVAL_REFUSED = "approval.refused"
+    APPROVAL_EXPIRED = "approval.expired"
+    APPROVAL_SUPERSEDED = "approval.superseded"
+    APPROVAL_USED = "approval.used"
+    POLICY_PUBLISHED = "policy.published"
+    AGENT_PUBLISHED = "agent.published"
+    FILE_UPLOADED = "file.uploaded"
+    ARTIFACT_READ = "artifact.read"
+    USER_CREATED = "user.created"
+    USER_LOGGED_IN = "user.logged-in"
+    USER_LOGGED_OUT = "user.logged-out"
+    USER_LOGIN_FAILED = "user.login-failed"
+    TOKEN_ISSUED = "token.issued"  # noqa: S105
+    TOKEN_REVOKED = "token.revoked"  # noqa: S105
+    TOKEN_REFUSED = "token.refused"  # noqa: S105
+
+
+TERMINAL_TASK_EVENTS = frozenset({EventType.TASK_SUCCEEDED, EventType.TASK_FAILED, EventType.TASK_CANCELLED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One act, before the sequencer numbers it.
+
+    `body` holds strings, booleans, None, integers below 2**53, lists and mappings with ASCII keys:
+    no floats, so that its canonical bytes equal RFC 8785's.
+    """
+
+    type: EventType
+    at: datetime  # aware, UTC
+    actor: str  # "user:olga", "agent:market-research-agent", "worker:…", "system"
+    task_id: str = ""
+    agent_id: str = ""
+    skill_id: str = ""
+    decision: str = ""  # "allow", "deny", "ask" or empty
+    reason: str = ""  # a reason code of the gate, or empty
+    body: Mapping[str, Any] = field(default_factory=dict)
+    id: str = field(default_factory=new_id)

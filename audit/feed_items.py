@@ -1,0 +1,141 @@
+"""What the live feed shows of an event: one short row, and what a reader may narrow it to. PURE."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from audit.events import EventType
+
+_TASK_STATES: Final = {
+    EventType.TASK_SUBMITTED: "queued",
+    EventType.TASK_DELAYED: "queued",
+    EventType.TASK_RESUMED: "queued",
+    EventType.TASK_RETRIED: "queued",
+    EventType.RUN_LOST: "queued",
+    EventType.RUN_RELEASED: "queued",
+    EventType.RUN_STARTED: "running",
+    EventType.TASK_PARKED: "awaiting_approval",
+    EventType.TASK_SUCCEEDED: "succeeded",
+    EventType.TASK_FAILED: "failed",
+    EventType.TASK_CANCELLED: "cancelled",
+}
+
+_DECISIONS: Final = {"allow": "called", "ask": "asked to call", "deny": "was refused"}
+_NO_SKILL: Final = "a skill"
+
+# Each follows the subject: the agent that the event is about, else the one who acted.
+_TEXTS: Final = {
+    EventType.TASK_SUBMITTED: "was given a task by {actor}",
+    EventType.TASK_REFUSED: "submitted a task that was refused",
+    EventType.TASK_DELAYED: "waits for its rate",
+    EventType.TASK_PARKED: "waits for a person",
+    EventType.TASK_RESUMED: "may go on",
+    EventType.TASK_RETRIED: "will try again",
+    EventType.TASK_SUCCEEDED: "finished",
+    EventType.TASK_FAILED: "failed",
+    EventType.TASK_CANCELLED: "was cancelled",
+    EventType.TASK_CANCEL_REQUESTED: "was asked to stop by {actor}",
+    EventType.RUN_STARTED: "started",
+    EventType.RUN_LOST: "lost its worker and will run again",
+    EventType.RUN_RELEASED: "was given back by its worker and will run again",
+    EventType.STEP_FINISHED: "finished {skill}",
+    EventType.STEP_FAILED: "failed in {skill}",
+    EventType.STEP_LOST: "may or may not have finished {skill}",
+    EventType.APPROVAL_ASKED: "asks a person to approve {skill}",
+    EventType.APPROVAL_GRANTED: "was allowed {skill} by {actor}",
+    EventType.APPROVAL_REFUSED: "was refused {skill} by {actor}",
+    EventType.APPROVAL_EXPIRED: "waited too long for {skill}",
+    EventType.APPROVAL_SUPERSEDED: "asked anew for {skill}",
+    EventType.APPROVAL_USED: "used its approval for {skill}",
+    EventType.POLICY_PUBLISHED: "published new rules",
+    EventType.AGENT_PUBLISHED: "was given a new configuration by {actor}",
+    EventType.FILE_UPLOADED: "uploaded a file",
+    EventType.ARTIFACT_READ: "had an artifact read by {actor}",
+    EventType.USER_CREATED: "created a user",
+    EventType.USER_LOGGED_IN: "signed in",
+    EventType.USER_LOGGED_OUT: "signed out",
+    EventType.USER_LOGIN_FAILED: "failed to sign in",
+    EventType.TOKEN_ISSUED: "issued a token",
+    EventType.TOKEN_REVOKED: "revoked a token",
+    EventType.TOKEN_REFUSED: "used a token that was refused",
+}
+
+
+def to_item(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the feed's row for an event in wire form; `subject` and `text` read as one sentence."""
+    return {
+        "seq": event["seq"],
+        "id": event["id"],
+        "at": event["at"],
+        "type": event["type"],
+        "decision": event["decision"],
+        "status": _TASK_STATES.get(event["type"]),
+        "reason": event["reason"],
+        "actor": event["actor"],
+        "agentId": event["agentId"],
+        "skillId": event["skillId"],
+        "taskId": event["taskId"],
+        "subject": event["agentId"] or _name_of(event["actor"]),
+        "text": _find_text(event),
+    }
+
+
+def _name_of(actor: str | None) -> str:
+    return (actor or "system").rpartition(":")[2]
+
+
+def _find_text(event: Mapping[str, Any]) -> str:
+    skill = event["skillId"] or _NO_SKILL
+    if event["type"] == EventType.DECISION_MADE:
+        return f"{_DECISIONS.get(event['decision'], 'asked the gate about')} {skill}"
+    text = _TEXTS.get(event["type"], str(event["type"]))
+    return text.format(skill=skill, actor=_name_of(event["actor"]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedFilters:
+    """What a reader wants to see; an empty part lets all through. A type that ends in "." means all that begin so."""
+
+    agents: frozenset[str] = frozenset()
+    skills: frozenset[str] = frozenset()
+    tasks: frozenset[str] = frozenset()
+    decisions: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset()
+
+    def let_through(self, item: Mapping[str, Any]) -> bool:
+        """Tell whether the reader wants to see `item`."""
+        return (
+            (not self.agents or item["agentId"] in self.agents)
+            and (not self.skills or item["skillId"] in self.skills)
+            and (not self.tasks or item["taskId"] in self.tasks)
+            and (not self.decisions or item["decision"] in self.decisions)
+            and (not self.types or self._has_type(item["type"]))
+        )
+
+    def _has_type(self, type_: str) -> bool:
+        return type_ in self.types or f"{type_.partition('.')[0]}." in self.types
+
+
+_FILTER_NAMES: Final = {
+    "agentId": "agents", "skillId": "skills", "taskId": "tasks", "decision": "decisions", "type": "types",
+}  # fmt: skip
+_MAX_VALUES: Final = 32
+_MAX_LENGTH: Final = 64
+
+
+def read_filters(given: Any) -> FeedFilters:
+    """Return the filters that a client sent: by name, one text or a list of texts.
+
+    Raises: ValueError for anything else.
+    """
+    if not isinstance(given, dict):
+        raise ValueError("filters is not an object")
+    parts: dict[str, frozenset[str]] = {}
+    for name, value in given.items():
+        values = value if isinstance(value, list) else [value]
+        if name not in _FILTER_NAMES or len(values) > _MAX_VALUES:
+            raise ValueError(f"no such filter: {name!r:.80}")
+        if not all(isinstance(text, str) and 0 < len(text) <= _MAX_LENGTH for text in values):
+            raise ValueError(f"{name} holds something other than short texts")
+        parts[_FILTER_NAMES[name]] = frozenset(values)
+    return FeedFilters(**parts)

@@ -1,0 +1,33 @@
+"""Recreate the MongoDB copy of the audit trail from the ledger."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from audit.exceptions import StoreUnavailable
+from audit.rebuilding import LedgerBroken, rebuild
+
+
+class Command(BaseCommand):
+    """`rebuild_audit`: may be run at any time, beside a running server, and again."""
+
+    help = __doc__ or ""
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Rebuild, and print what was done."""
+        removed_file = Path(settings.VAR, f"audit-removed-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
+        try:
+            done = rebuild(removed_file=removed_file)
+        except StoreUnavailable as error:
+            raise CommandError(f"{error}. Nothing was lost; run it again when the store is back.") from error
+        except LedgerBroken as error:
+            raise CommandError(f"{error}. Nothing was changed; restore the ledger from a backup first.") from error
+        self.stdout.write(
+            f"The store holds events 1 to {done.head_seq}: {done.kept} were right, {done.sent} were sent, "
+            f"{done.removed} were removed."
+        )
+        if done.removed:
+            self.stdout.write(f"What was removed is kept in {removed_file}")

@@ -1,0 +1,18 @@
+#!/usr/bin/env python
+"""Run Django's command line for this project."""
+
+import os
+import sys
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator_site.settings")
+    if sys.version_info[:2] != (3, 13):
+        sys.exit("manage.py: Python 3.13 is needed, and this is " + sys.version.split()[0] + ": use .venv/bin/python")
+    if sys.argv[1:2] == ["serve"]:
+        # Before Django is loaded: what cannot work is said at once, and MongoDB starts meanwhile.
+        from orchestrator_site import launch
+
+        launch.begin(sys.argv[2:])
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)

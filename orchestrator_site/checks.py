@@ -1,0 +1,75 @@
+"""What is checked of the settings before the server starts; each finding has an id and says what to do."""
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+from django.core.checks import Warning as Caution
+
+TAG = "orchestrator"
+MIN_SECRET_CHARS = 32
+
+
+@register(TAG)
+def check_secret_key(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[CheckMessage]:
+    """A short key can be guessed, and with it every session forged."""
+    if len(settings.SECRET_KEY) < MIN_SECRET_CHARS:
+        hint = "Set SECRET_KEY or SECRET_KEY_FILE to 50 random characters, or neither: then one is made."
+        yield Error(f"SECRET_KEY has fewer than {MIN_SECRET_CHARS} characters", hint=hint, id="orchestrator.E001")
+
+
+@register(TAG)
+def check_private_folder(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[CheckMessage]:
+    """The state folder holds logins, keys and documents."""
+    var: Path = settings.VAR
+    if not os.access(var, os.W_OK | os.X_OK):
+        hint = "Make it writable, or name another with ORCHESTRATOR_VAR."
+        yield Error(f"the state folder {var} cannot be written", hint=hint, id="orchestrator.E002")
+    elif var.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield Caution(
+            f"the state folder {var} is open to other users of this machine",
+            hint=f"chmod 700 {var}",
+            id="orchestrator.W001",
+        )
+
+
+@register(TAG)
+def check_engine_and_state(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[CheckMessage]:
+    """Redis means workers on other machines, and those cannot share a SQLite file."""
+    sqlite = str(settings.DATABASES["default"]["ENGINE"]).endswith("sqlite3")
+    if settings.REDIS_URL and sqlite:
+        hint = "Set STATE_DATABASE_URL=postgres://… beside REDIS_URL, or unset REDIS_URL."
+        yield Error("REDIS_URL is set, but the state is kept in SQLite", hint=hint, id="orchestrator.E003")
+    if not sqlite and not settings.REDIS_URL:
+        hint = "Set REDIS_URL if web and worker are to run as processes of their own."
+        yield Caution("PostgreSQL without Redis serves one process only", hint=hint, id="orchestrator.W002")
+
+
+@register(TAG)
+def check_audit_store(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[CheckMessage]:
+    """A MongoDB that acknowledges what it has not written down may lose events that are believed kept."""
+    if not settings.MONGODB_URI:
+        return
+    parts = urlsplit(settings.MONGODB_URI)
+    if parts.scheme not in {"mongodb", "mongodb+srv"}:
+        hint = "The relational database is STATE_DATABASE_URL."
+        yield Error("DATABASE_URL is not a mongodb:// address", hint=hint, id="orchestrator.E004")
+        return
+    options = {name.lower(): values[-1].lower() for name, values in parse_qs(parts.query).items()}
+    if options.get("w") != "majority" or options.get("journal") != "true":
+        hint = "Add ?w=majority&journal=true to DATABASE_URL."
+        yield Caution("the audit store may acknowledge writes it can still lose", hint=hint, id="orchestrator.W003")
+
+
+@register(TAG)
+def check_hosts(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[CheckMessage]:
+    """With `*` any name is served, and a page elsewhere may reach the console by a name of its own."""
+    if "*" in settings.ALLOWED_HOSTS:
+        hint = "List the names under which the console is reached, separated by commas."
+        yield Error("ALLOWED_HOSTS contains *", hint=hint, id="orchestrator.E005")

@@ -1,0 +1,159 @@
+"""What every page shares: navigation, badges, theme, the audit's state, and who may open which page."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import wraps
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.utils.cache import add_never_cache_headers
+
+from audit.status import get_ledger_status
+from orchestrator_site.roles import Permission, permissions_of
+from toolgate.models import Approval, ApprovalState
+
+View = Callable[..., HttpResponseBase]
+
+THEMES = ("light", "dark")  # anything else follows the system
+THEME_COOKIE = "theme"
+MAX_BADGE = 99
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NavItem:
+    """One link of the navigation; `badge` names a count of the context."""
+
+    label: str
+    view: str
+    icon: str
+    permission: Permission
+    badge: str = ""
+
+
+NAV: tuple[tuple[str, tuple[NavItem, ...]], ...] = (
+    (
+        "Operate",
+        (
+            NavItem(label="Overview", view="console:overview", icon="overview", permission=Permission.TASKS_READ),
+            NavItem(label="Live feed", view="console:live", icon="live", permission=Permission.AUDIT_READ),
+            NavItem(label="Tasks", view="console:task_list", icon="tasks", permission=Permission.TASKS_READ),
+            NavItem(
+                label="Approvals",
+                view="console:approval_list",
+                icon="inbox",
+                permission=Permission.APPROVALS_READ,
+                badge="approvals",
+            ),
+        ),
+    ),
+    (
+        "Govern",
+        (NavItem(label="Audit", view="console:event_list", icon="audit", permission=Permission.AUDIT_READ),),
+    ),
+    (
+        "Fleet",
+        (
+            NavItem(label="Agents", view="console:agent_list", icon="agent", permission=Permission.AGENTS_READ),
+            NavItem(label="Skills", view="console:skill_list", icon="skill", permission=Permission.AGENTS_READ),
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditState:
+    """How far the audit trail has got, read from the ledger alone."""
+
+    seq: int  # numbered and chained
+    waiting: int  # recorded, not yet known to be in the audit store; capped
+    shipped_at: datetime | None  # when the store last took events
+    is_away: bool
+
+
+def require(permission: Permission) -> Callable[[View], View]:
+    """Refuse a page to those whose roles lack `permission`, and keep it out of caches."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if permission not in find_permissions(request):
+                raise PermissionDenied(f"It needs the permission {permission}, which none of your roles gives.")
+            response = view(request, *args, **kwargs)
+            add_never_cache_headers(response)
+            return response
+
+        return checked
+
+    return decorate
+
+
+def find_permissions(request: HttpRequest) -> frozenset[Permission]:
+    """Return what the user of this request may do, read once a request."""
+    cached = getattr(request, "console_permissions", None)
+    if cached is None:
+        cached = permissions_of(getattr(request, "user", None))
+        request.console_permissions = cached  # type: ignore[attr-defined]
+    return cached
+
+
+def console_context(request: HttpRequest) -> dict[str, Any]:
+    """Return what base.html needs; nothing but the theme for those who are not signed in."""
+    theme = request.COOKIES.get(THEME_COOKIE, "")
+    context: dict[str, Any] = {"theme": theme if theme in THEMES else ""}
+    granted = find_permissions(request)
+    if not granted:
+        return context
+    counts = read_counts(granted)
+    context |= {
+        "can": {permission.name.lower(): True for permission in granted},
+        "nav": build_nav(request.path, granted, counts),
+        "counts": counts,
+        "audit_state": read_audit_state(),
+    }
+    return context
+
+
+def build_nav(path: str, granted: frozenset[Permission], counts: dict[str, int]) -> list[dict[str, Any]]:
+    """Return the sections a user may open; the item whose address begins `path` is current."""
+    sections = []
+    for label, items in NAV:
+        links = [_link(item, path, counts) for item in items if item.permission in granted]
+        if links:
+            sections.append({"label": label, "links": links})
+    return sections
+
+
+def _link(item: NavItem, path: str, counts: dict[str, int]) -> dict[str, Any]:
+    href = reverse(item.view)
+    is_current = path == href if href == "/" else path.startswith(href)
+    return {
+        "label": item.label,
+        "icon": item.icon,
+        "href": href,
+        "is_current": is_current,
+        "badge": item.badge,
+        "count": counts.get(item.badge, 0),
+    }
+
+
+def read_counts(granted: frozenset[Permission]) -> dict[str, int]:
+    """Return the numbers behind the badges, each capped."""
+    if Permission.APPROVALS_READ not in granted:
+        return {}
+    pending = Approval.objects.filter(state=ApprovalState.PENDING)
+    return {"approvals": pending[: MAX_BADGE + 1].count()}
+
+
+def read_audit_state() -> AuditState:
+    """Return how far the trail is written and shipped; asks the ledger only, so it answers with the store away."""
+    status = get_ledger_status()
+    return AuditState(
+        seq=status.numbered_seq,
+        waiting=status.waiting,
+        shipped_at=status.shipped_at,
+        is_away=bool(status.fault) or (status.waiting > 0 and not status.led),
+    )

@@ -1,0 +1,116 @@
+"""Read the environment: plain values, secrets from `NAME_FILE`, and secrets that a laptop makes for itself."""
+
+import os
+import secrets
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+def read_text(name: str, default: str = "") -> str:
+    """Return the variable `name`, or the content of the file that `NAME_FILE` names, stripped.
+
+    Raises: ImproperlyConfigured if the file cannot be read.
+    """
+    path = os.environ.get(f"{name}_FILE")
+    if not path:
+        return os.environ.get(name, default)
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise ImproperlyConfigured(f"{name}_FILE names {path}, which cannot be read: {error.strerror}") from error
+
+
+def read_int(name: str, default: int, *, minimum: int = 0) -> int:
+    """Return the variable `name` as a whole number of at least `minimum`.
+
+    Raises: ImproperlyConfigured if it is none.
+    """
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isdecimal() or int(text) < minimum:
+        raise ImproperlyConfigured(f"{name}={text!r} is not a whole number of at least {minimum}")
+    return int(text)
+
+
+def read_flag(name: str, default: bool) -> bool:
+    """Return the variable `name` as a switch: 1/true/yes/on or 0/false/no/off."""
+    text = os.environ.get(name, "").strip().lower()
+    if not text:
+        return default
+    if text in {"1", "true", "yes", "on"}:
+        return True
+    if text in {"0", "false", "no", "off"}:
+        return False
+    raise ImproperlyConfigured(f"{name}={text!r} is neither true nor false")
+
+
+def read_list(name: str, default: list[str]) -> list[str]:
+    """Return the variable `name` split at commas, empty parts dropped."""
+    parts = [part.strip() for part in os.environ.get(name, "").split(",")]
+    return [part for part in parts if part] or default
+
+
+def find_or_make_secret(path: Path) -> str:
+    """Return the secret kept at `path`, making it (mode 600) the first time.
+
+    Raises: ImproperlyConfigured if the folder cannot be written.
+    """
+    try:
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(path, secrets.token_urlsafe(48))
+        return path.read_text().strip()
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"{path.parent} cannot be written ({error.strerror}): "
+            "make it writable, or name another with ORCHESTRATOR_VAR"
+        ) from error
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write `text` to `path` whole or not at all, readable by its owner only."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+def parse_database_url(url: str, *, default_path: Path) -> dict[str, object]:
+    """Return Django's DATABASES entry for `postgres://user:password@host:port/name` or `sqlite:///path`.
+
+    Raises: ImproperlyConfigured for any other scheme.
+    """
+    parts = urlsplit(url)
+    if not url or parts.scheme == "sqlite":
+        return _sqlite(Path(unquote(parts.path)) if url else default_path)
+    if parts.scheme not in {"postgres", "postgresql"}:
+        raise ImproperlyConfigured(f"STATE_DATABASE_URL has the scheme {parts.scheme!r}: use postgres:// or sqlite:///")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or "") or read_text("POSTGRES_PASSWORD"),
+        "HOST": parts.hostname or "",
+        "PORT": str(parts.port or ""),
+        "CONN_MAX_AGE": 600,
+        "CONN_HEALTH_CHECKS": True,
+    }
+
+
+def _sqlite(path: Path) -> dict[str, object]:
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": path,
+        "CONN_MAX_AGE": None,
+        "TEST": {"NAME": path.with_name("test.sqlite3")},  # a file: threads must meet as they do in production
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            # NORMAL in WAL mode: kill -9 loses nothing, a power cut may drop the last commits.
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16000;",
+        },
+    }

@@ -1,0 +1,76 @@
+"""How states and events look: a word, a tint, a glyph. Colour never says anything alone. PURE."""
+
+Look = tuple[str, str, str]  # word, tint, glyph
+TASK_LOOKS: dict[str, Look] = {
+    "queued": ("Queued", "quiet", "queued"),
+    "running": ("Running", "run", "running"),
+    "awaiting_approval": ("Waiting for a person", "ask", "waiting"),
+    "succeeded": ("Succeeded", "allow", "succeeded"),
+    "failed": ("Failed", "deny", "failed"),
+    "cancelled": ("Cancelled", "quiet", "cancelled"),
+}
+DECISION_LOOKS: dict[str, Look] = {
+    "allow": ("Allow", "allow", "tick"),
+    "ask": ("Ask", "ask", "ask"),
+    "deny": ("Deny", "deny", "barred"),
+    "": ("Default deny", "quiet", "dash"),
+}
+APPROVAL_LOOKS: dict[str, Look] = {
+    "pending": ("Waiting", "ask", "waiting"),
+    "approved": ("Approved", "allow", "tick"),
+    "refused": ("Refused", "deny", "barred"),
+    "expired": ("Expired", "quiet", "clock"),
+    "superseded": ("Asked again", "quiet", "retry"),
+    "used": ("Approved and used", "allow", "succeeded"),
+}
+AGENT_LOOKS: dict[str, Look] = {
+    "enabled": ("Enabled", "allow", "tick"),
+    "paused": ("Paused", "quiet", "pause"),
+    "quarantined": ("Quarantined", "deny", "barred"),
+    "disabled": ("Disabled", "quiet", "cancelled"),
+}
+STEP_LOOKS: dict[str, Look] = {
+    "intent": ("Running", "run", "running"),
+    "done": ("Done", "allow", "tick"),
+    "failed": ("Failed", "deny", "failed"),
+    "unknown": ("Outcome unknown", "ask", "alert"),
+}
+LOOKS: dict[str, dict[str, Look]] = {
+    "task": TASK_LOOKS,
+    "decision": DECISION_LOOKS,
+    "approval": APPROVAL_LOOKS,
+    "agent": AGENT_LOOKS,
+    "step": STEP_LOOKS,
+}
+# Ends of event names, most telling first: an event without a decision is shown by what it says happened.
+EVENT_LOOKS: tuple[tuple[str, str, str], ...] = (
+    ("task.succeeded", "allow", "succeeded"),
+    ("task.failed", "deny", "failed"),
+    ("task.cancelled", "quiet", "cancelled"),
+    ("task.submitted", "quiet", "queued"),
+    ("run.started", "run", "running"),
+    ("approval.asked", "ask", "ask"),
+    ("task.parked", "ask", "waiting"),
+    ("approval.granted", "allow", "tick"),
+    ("-failed", "deny", "failed"),
+    (".failed", "deny", "failed"),
+    (".refused", "deny", "barred"),
+    (".lost", "ask", "alert"),
+    (".published", "block", "edit"),
+    (".finished", "allow", "tick"),
+    ("token.", "block", "key"),
+    ("user.", "quiet", "key"),
+    ("file.", "quiet", "file"),
+    ("artifact.", "quiet", "file"),
+)
+
+
+def find_event_look(event_type: str, decision: str) -> tuple[str, str]:
+    """Return tint and glyph of an audit event."""
+    if decision:
+        _, tint_, glyph_ = DECISION_LOOKS.get(decision, ("", "quiet", "info"))
+        return tint_, glyph_
+    for part, tint_, glyph_ in EVENT_LOOKS:
+        if part in event_type:
+            return tint_, glyph_
+    return "quiet", "info"

@@ -1,0 +1,35 @@
+"""`manage.py allow_host`: what "allow this host for this agent" does in the console, for whoever has the machine."""
+
+from argparse import ArgumentParser
+from typing import Any, override
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from orchestrator_site.roles import Permission, has_permission
+from toolgate.exceptions import GateError
+from toolgate.publishing import allow_host
+
+
+class Command(BaseCommand):
+    help = "Let an agent's skill reach one more host; makes a new policy version, audited."
+
+    @override
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("agent_id")
+        parser.add_argument("skill_id")
+        parser.add_argument("host", help="such as example.com, or *.example.com")
+        parser.add_argument("--reason", required=True, help="why; kept with the version and in the audit trail")
+        parser.add_argument("--user", default="admin", help="who decides; needs the permission policy:write (admin)")
+
+    @override
+    def handle(self, *args: Any, agent_id: str, skill_id: str, host: str, reason: str, user: str, **_: Any) -> None:
+        decider = get_user_model().objects.filter(username=user).first()
+        if not has_permission(decider, Permission.POLICY_WRITE):
+            raise CommandError(f"{user} may not change the policy")
+        try:
+            version = allow_host(agent_id, skill_id, host, author=user, reason=reason, now=timezone.now())
+        except GateError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"Policy version {version.number} lets {agent_id} reach {host} with {skill_id}.")

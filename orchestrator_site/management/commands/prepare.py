@@ -1,0 +1,21 @@
+"""`manage.py prepare`: what `serve` does to the stores before it serves, for processes that share them."""
+
+from typing import Any, override
+
+from django.core.management.base import BaseCommand, CommandError
+
+from orchestrator_site import stores
+from orchestrator_site.preflight import PreflightError
+
+
+class Command(BaseCommand):
+    help = "Migrate, and seed the fleet, the policy, the first users and the examples wherever they are missing."
+
+    @override
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            stores.refuse_wrong_settings()
+        except PreflightError as error:
+            raise CommandError(str(error)) from error
+        stores.migrate_if_needed()
+        stores.seed()

@@ -1,0 +1,88 @@
+"""The id of a request: taken from the client if it is sane, made otherwise, returned and logged.
+
+It is done on both sides of the server: `RequestIds` wraps the ASGI application, so that streams, sockets and
+refusals carry an id too, and hands the id down as a header; `RequestIdMiddleware` takes it up inside Django.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+
+from audit.ids import new_id
+from orchestrator_site.logs import log_context
+
+log = logging.getLogger(__name__)
+
+HEADER = "X-Request-Id"
+_RAW_HEADER = HEADER.lower().encode()
+_SANE = re.compile(r"[A-Za-z0-9._-]{8,64}")
+
+type Scope = MutableMapping[str, Any]
+type Message = MutableMapping[str, Any]
+type Receive = Callable[[], Awaitable[Message]]
+type Send = Callable[[Message], Awaitable[None]]
+type AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def choose_request_id(offered: str | None) -> str:
+    """Return the offered id if it is 8 to 64 letters, digits, dots, dashes or underscores; else a new one."""
+    return offered if offered and _SANE.fullmatch(offered) else new_id()
+
+
+class RequestIds:
+    """ASGI: give every request and socket an id, before anything else sees it."""
+
+    def __init__(self, app: AsgiApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(name, value) for name, value in scope["headers"] if name != _RAW_HEADER]
+        offered = next((value.decode("latin-1") for name, value in scope["headers"] if name == _RAW_HEADER), None)
+        request_id = choose_request_id(offered)
+        pair = (_RAW_HEADER, request_id.encode())
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start" and all(name != _RAW_HEADER for name, _ in message["headers"]):
+                message["headers"] = [*message["headers"], pair]
+            await send(message)
+
+        with log_context(request_id=request_id):
+            await self.app({**scope, "headers": [*headers, pair]}, receive, send_with_id)
+
+
+class RequestIdMiddleware:
+    """Django: set `request.request_id`, return it as a header and log the answer.
+
+    Reads that succeed are logged at DEBUG, everything that changes something or fails at INFO.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        request_id = choose_request_id(request.headers.get(HEADER))
+        request.request_id = request_id  # type: ignore[attr-defined]
+        started = time.perf_counter()
+        with log_context(request_id=request_id):
+            response = self.get_response(request)
+            _log_answer(request, response, seconds=time.perf_counter() - started)
+        response[HEADER] = request_id
+        return response
+
+
+def _log_answer(request: HttpRequest, response: HttpResponse, *, seconds: float) -> None:
+    quiet = request.method in {"GET", "HEAD", "OPTIONS"} and response.status_code < 400
+    level = logging.DEBUG if quiet else logging.INFO
+    if log.isEnabledFor(level):
+        extra = {
+            "action": "http.answered",
+            "method": request.method,
+            "path": request.path,
+            "status": response.status_code,
+            "duration_ms": round(seconds * 1000, 1),
+        }
+        log.log(level, "%s %s %d", request.method, request.path, response.status_code, extra=extra)

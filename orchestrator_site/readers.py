@@ -1,0 +1,53 @@
+"""Who may read what is answered outside Django's views: the live feed, a task's event stream, the metrics."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from channels.db import database_sync_to_async
+from django.utils import timezone
+
+from agents.models import Task
+from audit.access import Refusal
+from orchestrator_site.exceptions import TokenInvalid
+from orchestrator_site.roles import Permission, has_permission
+from orchestrator_site.tokens import record_refusal, verify_header
+
+
+def may_follow(user: Any) -> bool:
+    """Say whether a user of the console may follow the live feed."""
+    return has_permission(user, Permission.AUDIT_READ)
+
+
+async def check_stream(headers: Mapping[str, str], task_id: str) -> Refusal | None:
+    """Return why the sender of `headers` may not follow this task, None if it may."""
+    refusal: Refusal | None = await database_sync_to_async(_check_stream)(headers.get("authorization", ""), task_id)
+    return refusal
+
+
+def _check_stream(authorization: str, task_id: str) -> Refusal | None:
+    path = f"/api/tasks/{task_id}/events"
+    if refusal := find_refusal(authorization, scope=Permission.TASKS_READ, path=path):
+        return refusal
+    if Task.objects.filter(id=task_id).exists():
+        return None
+    return Refusal(status=HTTPStatus.NOT_FOUND, code="task_not_found", detail="There is no such task.")
+
+
+def check_metrics(authorization: str) -> Refusal | None:
+    """Return why the sender of this Authorization header may not read the metrics, None if it may."""
+    return find_refusal(authorization, scope=Permission.METRICS_READ, path="/metrics")
+
+
+def find_refusal(authorization: str, *, scope: Permission, path: str) -> Refusal | None:
+    """Return why a token does not open `path`, None if it does; a lacking scope is audited."""
+    now = timezone.now()
+    try:
+        grant = verify_header(authorization, now=now)
+    except TokenInvalid as error:
+        return Refusal(status=HTTPStatus.UNAUTHORIZED, code="unauthenticated", detail=str(error))
+    if scope in grant.granted:
+        return None
+    record_refusal(grant, scope=scope, method="GET", path=path, now=now)
+    detail = f"This needs the scope {scope}, which the token or its owner's roles lack."
+    return Refusal(status=HTTPStatus.FORBIDDEN, code="forbidden", detail=detail)

@@ -1,0 +1,209 @@
+"""Settings: the embedded defaults of a laptop, each replaced by one variable in production."""
+
+import os
+from pathlib import Path
+
+from django.utils.csp import CSP
+
+from orchestrator_site.env import find_or_make_secret, parse_database_url, read_flag, read_int, read_list, read_text
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR = Path(os.environ.get("ORCHESTRATOR_VAR") or BASE_DIR / "var").absolute()
+WORKSPACE_ROOT = Path(os.environ.get("WORKSPACE_ROOT") or VAR / "workspace").absolute()
+PORT = read_int("PORT", 3000)
+
+DEBUG = False
+SECRET_KEY = read_text("SECRET_KEY") or find_or_make_secret(VAR / "secret_key")
+ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_prometheus",
+    "django_htmx",
+    "allauth",
+    "allauth.account",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "channels",
+    "audit",
+    "toolgate",
+    "agents",
+    "orchestrator_site",
+]
+
+MIDDLEWARE = [
+    "orchestrator_site.middleware.RequestIdMiddleware",
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.csp.ContentSecurityPolicyMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+
+ROOT_URLCONF = "orchestrator_site.urls"
+ASGI_APPLICATION = "orchestrator_site.asgi.application"
+WSGI_APPLICATION = "orchestrator_site.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.template.context_processors.csp",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "orchestrator_site.console.console_context",
+            ],
+        },
+    },
+]
+
+# --- stores ---------------------------------------------------------------------------------------------------
+DATABASES = {
+    "default": parse_database_url(read_text("STATE_DATABASE_URL"), default_path=VAR / "state.sqlite3"),
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# The guide that operators follow calls the MongoDB address DATABASE_URL; empty means the embedded one, whose
+# address is found in MONGODB_URI_FILE once it has started.
+MONGODB_URI = read_text("DATABASE_URL")
+MONGODB_URI_FILE = VAR / "run" / "mongodb.uri"
+MONGODB_DATABASE = "orchestrator"
+EMBEDDED_MONGODB_COMMAND = os.environ.get("EMBEDDED_MONGODB_COMMAND", "")
+
+REDIS_URL = read_text("REDIS_URL")
+if REDIS_URL:
+    CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL}}
+    CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.core.RedisChannelLayer",
+            # redis-py 8 would otherwise time idle sockets out after 5 s, the length of the blocking pop.
+            "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None}]},
+        }
+    }
+    TASKS = {"default": {"BACKEND": "agents.engine.DocketBackend"}}
+else:
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    TASKS = {"default": {"BACKEND": "agents.engine.InProcessBackend"}}
+
+# --- the fleet ------------------------------------------------------------------------------------------------
+MAX_AGENTS = read_int("MAX_AGENTS", 40, minimum=1)
+MAX_TASKS_PER_SECOND = read_int("MAX_TASKS_PER_SECOND", 100, minimum=1)
+APPROVAL_SLA_SECONDS = read_int("APPROVAL_SLA_SECONDS", 900, minimum=1)
+APPROVAL_EXPIRY_SECONDS = read_int("APPROVAL_EXPIRY_SECONDS", 86_400, minimum=1)
+MODEL_TIERS = {
+    "cheap": os.environ.get("MODEL_TIER_CHEAP") or "openai:gpt-6-luna",
+    "balanced": os.environ.get("MODEL_TIER_BALANCED") or "anthropic:claude-sonnet-5-5",
+}
+FLEET_DIR = BASE_DIR / "agents" / "fleet"
+POLICY_SEED = BASE_DIR / "toolgate" / "seed" / "policy.toml"
+EXAMPLES_DIR = BASE_DIR / "examples"
+TASK_DEADLINE_SECONDS = 3600  # how long a task may wait for its rate before it fails `rate_limited`
+MAX_UPLOAD_BYTES = 10_000_000
+MAX_BODY_BYTES = 1_000_000
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+FILE_UPLOAD_PERMISSIONS = 0o600
+
+# --- who may enter --------------------------------------------------------------------------------------------
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
+ACCOUNT_ADAPTER = "orchestrator_site.accounts.ClosedSignupAdapter"
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_LOGOUT_ON_GET = False
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_RATE_LIMITS = {"login_failed": "5/5m/key,50/m/ip"}
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Lax"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+HTTPS_ONLY = read_flag("HTTPS_ONLY", False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
+SECURE_CSP = {
+    "default-src": [CSP.NONE],
+    "script-src": [CSP.SELF],
+    "style-src": [CSP.SELF],
+    "img-src": [CSP.SELF, "data:"],
+    "font-src": [CSP.SELF],
+    "connect-src": [CSP.SELF],
+    "form-action": [CSP.SELF],
+    "frame-ancestors": [CSP.NONE],
+    "base-uri": [CSP.NONE],
+}
+
+# --- API ------------------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["orchestrator_site.tokens.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["orchestrator_site.roles.HasScope"],
+    "DEFAULT_PARSER_CLASSES": ["orchestrator_site.parsers.StrictJsonParser"],
+    "DEFAULT_RENDERER_CLASSES": ["orchestrator_site.parsers.OrjsonRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "orchestrator_site.parsers.JsonOnlyNegotiation",
+    "DEFAULT_METADATA_CLASS": None,
+    "DEFAULT_SCHEMA_CLASS": "orchestrator_site.operations.ScopedSchema",
+    "EXCEPTION_HANDLER": "orchestrator_site.errors.handle_exception",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Orchestrator",
+    "VERSION": "0.1.0",
+    "OAS_VERSION": "3.1.1",
+    "DESCRIPTION": "Orders to a fleet of agents, what became of them, and the trail of why each was allowed.",
+    "POSTPROCESSING_HOOKS": ["orchestrator_site.schema.complete_schema"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"validatorUrl": None, "deepLinking": True},
+}
+
+# --- pages ----------------------------------------------------------------------------------------------------
+LANGUAGE_CODE = "en-gb"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# --- observability --------------------------------------------------------------------------------------------
+PROMETHEUS_ENABLED = read_flag("PROMETHEUS_ENABLED", True)
+PROMETHEUS_METRIC_NAMESPACE = "orchestrator"
+LOG_LEVEL = os.environ.get("LOG_LEVEL", "INFO").upper()
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "orchestrator_site.logs.JsonFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {"django.server": {"level": "WARNING"}, "httpx2": {"level": "WARNING"}},
+}
+SILENCED_SYSTEM_CHECKS: list[str] = []

@@ -1,0 +1,74 @@
+// What every page does: times in the reader's zone, copy buttons, one send per click, "/" to the search field.
+(() => {
+  "use strict";
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+  const shapes = {
+    clock: { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" },
+    stamp: { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" },
+  };
+  const formats = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, new Intl.DateTimeFormat("en-GB", shape)]));
+  const days = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+  const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+
+  function describe(at) {
+    const seconds = (Date.now() - at) / 1000, size = Math.abs(seconds);
+    if (size < 5) return "just now";
+    const [length, unit] = units.find(([length]) => size >= length);
+    const text = Math.floor(size / length) + " " + unit;
+    return seconds > 0 ? text + " ago" : "in " + text;
+  }
+
+  function show(time) {
+    const at = new Date(time.dateTime);
+    if (isNaN(at)) return;
+    const kind = time.dataset.show;
+    const day = kind === "clock" && at.toDateString() !== new Date().toDateString() ? days.format(at) + " " : "";
+    const text = kind === "ago" ? describe(at) : day + formats[kind].format(at);
+    if (time.textContent !== text) time.textContent = text;
+    time.title = formats.stamp.format(at) + " " + zone;
+  }
+
+  function showAll(root) {
+    root.querySelectorAll("time[data-show]").forEach(show);
+  }
+
+  function start() {
+    document.querySelectorAll("[data-zone]").forEach((where) => { where.textContent = zone; });
+    showAll(document);
+    setInterval(() => document.querySelectorAll('time[data-show="ago"]').forEach(show), 15000);
+  }
+
+  async function copy(button) {
+    const source = button.dataset.copyFrom && document.getElementById(button.dataset.copyFrom);
+    try {
+      await navigator.clipboard.writeText(source ? source.textContent : button.dataset.copy);
+    } catch {
+      if (source) getSelection().selectAllChildren(source);
+      return;
+    }
+    button.classList.add("done");
+    const label = button.getAttribute("aria-label");
+    button.setAttribute("aria-label", "Copied");
+    setTimeout(() => { button.classList.remove("done"); button.setAttribute("aria-label", label); }, 1600);
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-copy],[data-copy-from]");
+    if (button) copy(button);
+  });
+  // A second press while the first is on its way would send twice; Back must find the button alive again.
+  document.addEventListener("submit", (event) => {
+    const { submitter, target } = event;
+    if (event.defaultPrevented || !submitter || target.method !== "post") return;
+    setTimeout(() => { submitter.disabled = true; submitter.dataset.sent = ""; });
+  });
+  addEventListener("pageshow", () => document.querySelectorAll("[data-sent]").forEach((button) => { button.disabled = false; }));
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input,textarea,select")) return;
+    const search = document.querySelector("[data-search]");
+    if (search) { event.preventDefault(); search.focus(); }
+  });
+  document.addEventListener("htmx:afterSwap", (event) => showAll(event.detail.elt.parentNode || document));
+  window.console_page = { show, showAll };
+  start();
+})();

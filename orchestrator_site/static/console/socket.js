@@ -1,0 +1,98 @@
+// One websocket a tab. It tells the page what came as live:state, live:items and live:gap, and keeps the badges true.
+(() => {
+  "use strict";
+  const { body } = document;
+  const words = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", out: "Signed out", refused: "Not allowed", store: "Store away" };
+  const SILENCE = 25000, BEAT = 10000, LONGEST = 20000, PATIENCE = 4000;
+  let socket, cursor = Number(body.dataset.last) || 0, wait = 500, silence, beat, offline, lastGood = new Date();
+
+  const tell = (name, detail) => document.dispatchEvent(new CustomEvent("live:" + name, { detail }));
+  const filters = () => {
+    const where = document.querySelector("[data-feed],[data-task]");
+    if (!where) return { type: ["approval."] };
+    const { agent: agentId, decision, task: taskId } = where.dataset;
+    return Object.fromEntries(Object.entries({ agentId, decision, taskId }).filter(([, value]) => value));
+  };
+
+  function setState(name) {
+    tell("state", { name, word: words[name] });
+    clearTimeout(offline);
+    const note = document.querySelector("[data-offline]");
+    if (name === "live") { lastGood = null; note.hidden = true; return; }
+    lastGood ||= new Date();
+    offline = setTimeout(() => {
+      const what = name === "store" ? "The audit store does not answer." : name === "out" ? "You are signed out." : "The live connection is away.";
+      note.querySelector("[data-offline-what]").textContent = what;
+      note.querySelector("[data-offline-since]").textContent = lastGood.toLocaleTimeString("en-GB");
+      note.hidden = false;
+    }, PATIENCE);
+  }
+
+  function open() {
+    socket = new WebSocket(location.origin.replace(/^http/, "ws") + body.dataset.socket);
+    socket.onopen = () => {
+      send({ op: "hello", last: cursor, filters: filters() });
+      beat = setInterval(() => send({ op: "ping" }), BEAT);
+      listen();
+    };
+    socket.onmessage = ({ data }) => { listen(); receive(JSON.parse(data)); };
+    socket.onclose = ({ code }) => close(code);
+  }
+
+  function send(message) {
+    if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
+  }
+
+  // Browsers do not report a dead link, so silence ends it.
+  function listen() {
+    clearTimeout(silence);
+    silence = setTimeout(() => { const dead = socket; dead.onclose = dead.onmessage = null; dead.close(); close(); }, SILENCE);
+  }
+
+  function close(code) {
+    clearTimeout(silence);
+    clearInterval(beat);
+    if (code === 4401) return setState("out");
+    if (code === 4403) return setState("refused");
+    setState("reconnecting");
+    setTimeout(open, wait * (0.75 + Math.random() / 2));
+    wait = Math.min(wait * 2, LONGEST);
+  }
+
+  function receive(frame) {
+    if (frame.op === "hello") { wait = 500; setState("live"); refreshCounts(); tell("ready", frame); }
+    else if (frame.op === "store") setState(frame.ok ? "live" : "store");
+    else if (frame.op === "gap") { cursor = Math.max(cursor, frame.to); tell("gap", frame); refreshCounts(); }
+    else if (frame.op === "ev") {
+      cursor = Math.max(cursor, frame.head);
+      if (frame.items.length || frame.skipped) tell("items", frame);
+      if (frame.skipped || frame.items.some((item) => item.type.startsWith("approval."))) refreshCounts();
+    }
+  }
+
+  let counting;
+  function refreshCounts() {
+    counting ||= setTimeout(async () => {
+      counting = null;
+      try {
+        const answer = await fetch(body.dataset.counts, { headers: { Accept: "application/json" } });
+        if (answer.ok) showCounts(await answer.json());
+      } catch { /* the next event tries again */ }
+    }, 400);
+  }
+
+  function showCounts(counts) {
+    document.querySelectorAll("[data-count]").forEach((badge) => {
+      const count = counts[badge.dataset.count] || 0;
+      badge.hidden = !count;
+      badge.firstChild.data = count > 99 ? "99+" : String(count);
+    });
+  }
+
+  document.querySelectorAll("[data-conn]").forEach((conn) => document.addEventListener("live:state", ({ detail }) => {
+    conn.className = "conn " + (detail.name === "live" ? "allow" : detail.name === "connecting" ? "quiet" : "ask");
+    conn.querySelector("[data-conn-word]").textContent = detail.word;
+  }));
+  addEventListener("online", () => { wait = 500; });
+  setTimeout(() => { setState("connecting"); open(); });
+})();

@@ -1,0 +1,275 @@
+"""The console's small parts: icons, badges, times, numbers with units, inert text."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django import template
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from audit.feed import to_item
+from orchestrator_site.looks import LOOKS, find_event_look
+
+register = template.Library()
+
+NOTHING = "\N{EN DASH}"
+_ID = re.compile(r"[a-zA-Z0-9._-]{1,64}")
+TARGETS = ("url", "filePath", "target")  # arguments that name what a call is done to
+
+# Characters that would reorder or hide the text around them: shown by their number.
+_INVISIBLE = {
+    code: f"\\u{code:04x}"
+    for code in (
+        *range(0x80, 0xA0),
+        0xAD,
+        *range(0x200B, 0x2010),
+        *range(0x2028, 0x202F),
+        *range(0x2060, 0x2070),
+        0xFEFF,
+    )
+}
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), 11, 12, *range(14, 32), 127)}
+
+
+@register.simple_tag
+def icon(name: str, extra: str = "") -> SafeString:
+    """Return one glyph of the sprite, hidden from assistive technology: a word stands beside it."""
+    return format_html('<svg class="i {}" aria-hidden="true"><use href="#i-{}"/></svg>', extra, name)
+
+
+@register.simple_tag
+def badge(kind: str, value: str, solid: bool = False) -> SafeString:
+    """Return the badge of a task, decision, approval, agent or step state: glyph, word, tint."""
+    word, tint, glyph = LOOKS[kind].get(value or "", (str(value), "quiet", "info"))
+    turning = "turning" if glyph == "running" else ""
+    look = f"{tint} solid" if solid else tint
+    return format_html('<span class="badge {}">{}{}</span>', look, icon(glyph, turning), word)
+
+
+@register.filter
+def tint(value: str, kind: str) -> str:
+    """Return the tint's class name of a state."""
+    return LOOKS[kind].get(value or "", ("", "quiet", ""))[1]
+
+
+@register.filter
+def glyph(value: str, kind: str) -> str:
+    """Return the glyph's name of a state."""
+    return LOOKS[kind].get(value or "", ("", "", "info"))[2]
+
+
+@register.filter
+def word(value: str, kind: str) -> str:
+    """Return the word for a state."""
+    return LOOKS[kind].get(value or "", (str(value), "", ""))[0]
+
+
+@register.simple_tag
+def event_badge(event: Any) -> SafeString:
+    """Return the badge of an audit event in wire form or with the same names as attributes."""
+    event_type, decision = _get(event, "type"), _get(event, "decision") or ""
+    tint_, glyph_ = find_event_look(event_type, decision)
+    return format_html('<span class="badge {}">{}{}</span>', tint_, icon(glyph_), event_type)
+
+
+@register.simple_tag
+def event_glyph(event: Any) -> SafeString:
+    """Return the tinted glyph of an audit event; the sentence beside it says the same in words."""
+    tint_, glyph_ = find_event_look(_get(event, "type"), _get(event, "decision") or "")
+    return format_html('<span class="ink {}">{}</span>', tint_, icon(glyph_))
+
+
+def _get(event: Any, name: str) -> Any:
+    return event.get(name) if isinstance(event, Mapping) else getattr(event, name, None)
+
+
+# --- time -----------------------------------------------------------------------------------------------------
+def parse_time(value: Any) -> datetime | None:
+    """Return an aware UTC time from a datetime or ISO 8601 text, None for anything else."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+@register.filter
+def ago(value: Any) -> SafeString | str:
+    """Return a time as seen from now ("2 min ago", "in 5 min"), absolute in the title."""
+    return _time_tag(value, "ago", lambda at: describe_distance(at, now=timezone.now()))
+
+
+@register.filter
+def clock(value: Any) -> SafeString | str:
+    """Return a time as HH:MM:SS in UTC, with its day if that is past; the page's script turns it into local time."""
+    today = timezone.now().date()
+    return _time_tag(value, "clock", lambda at: f"{at:%H:%M:%S}" if at.date() == today else f"{at.day} {at:%b %T}")
+
+
+@register.filter
+def stamp(value: Any) -> SafeString | str:
+    """Return a time in full, UTC; the page's script turns it into the reader's zone."""
+    return _time_tag(value, "stamp", lambda at: f"{at.day} {at:%b %Y, %H:%M:%S}")
+
+
+def _time_tag(value: Any, kind: str, show: Any) -> SafeString | str:
+    at = parse_time(value)
+    if at is None:
+        return NOTHING
+    title = f"{at.day} {at:%b %Y, %H:%M:%S} UTC"
+    machine = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return format_html('<time datetime="{}" title="{}" data-show="{}">{}</time>', machine, title, kind, show(at))
+
+
+def describe_distance(at: datetime, *, now: datetime) -> str:
+    """Return "just now", "2 min ago", "in 3 h": one unit, rounded down."""
+    seconds = (now - at).total_seconds()
+    size = abs(seconds)
+    if size < 5:
+        return "just now"
+    for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
+        if size >= length:
+            text = f"{int(size // length)} {unit}"
+            return f"{text} ago" if seconds > 0 else f"in {text}"
+    return "just now"
+
+
+@register.filter
+def duration(value: Any) -> str:
+    """Return seconds or a timedelta with a unit: "0.5 s", "54.0 s", "1 min 20 s", "2 h 5 min"."""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if not isinstance(seconds, int | float):
+        return NOTHING
+    if seconds < 60:
+        return f"{seconds:.3f} s" if 0 < seconds < 0.1 else f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+@register.simple_tag
+def took(start: Any, end: Any) -> str:
+    """Return the time between two moments with a unit, or an empty text while it still runs."""
+    first, last = parse_time(start), parse_time(end)
+    return duration((last - first).total_seconds()) if first and last else ""
+
+
+# --- numbers and text -------------------------------------------------------------------------------------------
+@register.filter
+def number(value: Any) -> str:
+    """Return a whole number with thousands separated."""
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+@register.filter
+def size(value: Any) -> str:
+    """Return bytes with a unit: "512 B", "4.2 KB", "1.0 MB"."""
+    if not isinstance(value, int):
+        return NOTHING
+    if value < 1_000:
+        return f"{value} B"
+    amount, unit = (value / 1_000, "KB") if value < 1_000_000 else (value / 1_000_000, "MB")
+    return f"{amount:.1f} {unit}"
+
+
+@register.filter
+def short(value: str) -> str:
+    """Return the last eight characters of an id: its first ones are a time and alike among neighbours."""
+    return str(value)[-8:]
+
+
+@register.filter
+def inert(value: Any) -> str:
+    """Return text with controls and reordering marks shown by number; autoescape does the rest."""
+    return str(value).translate(_CONTROLS).translate(_INVISIBLE)
+
+
+@register.filter
+def pretty(value: Any) -> str:
+    """Return a JSON value indented, as inert text."""
+    return inert(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+@register.filter
+def actor(value: str) -> str:
+    """Return who acted, without the kind in front for people and agents."""
+    return inert(str(value).removeprefix("user:").removeprefix("agent:"))
+
+
+@register.filter
+def rule_words(value: str) -> str:
+    """Return a reason code as words: "domain_not_allowed" → "domain not allowed"."""
+    return str(value).replace("_", " ")
+
+
+@register.filter
+def call_title(call: Any) -> str:
+    """Return what a call is about in one line: its skill and what it is done to."""
+    skill, target = str(_get(call, "skill_id") or ""), call_target(call)
+    return f"{skill} on {target}" if target else skill
+
+
+@register.filter
+def call_target(call: Any) -> str:
+    """Return the one argument that names what a call is done to, empty if it has none."""
+    arguments = _get(call, "arguments") or _get(call, "input") or {}
+    named = [arguments.get(name) for name in TARGETS] if isinstance(arguments, Mapping) else []
+    return next((inert(target)[:160] for target in named if target), "")
+
+
+@register.simple_tag
+def agent_link(agent_id: str) -> SafeString | str:
+    """Return an agent's id as a link, or as inert text if it is none."""
+    return _link("console:agent", agent_id, inert(agent_id), "")
+
+
+@register.simple_tag
+def task_link(task_id: str, whole: bool = False) -> SafeString | str:
+    """Return a task's id, short unless `whole`, as a link, or as inert text if it is none."""
+    return _link("console:task", task_id, inert(task_id) if whole else short(inert(task_id)), "mono")
+
+
+def _link(view: str, target: str, text: str, css: str) -> SafeString | str:
+    if not _ID.fullmatch(str(target)):
+        return text
+    return format_html('<a class="{}" href="{}" title="{}">{}</a>', css, reverse(view, args=[target]), target, text)
+
+
+@register.filter
+def is_plain(value: Any) -> bool:
+    """Say whether a value fits a line of a key-value list."""
+    return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 120 and "\n" not in value)
+
+
+@register.filter
+def config_json(config: Any) -> str:
+    """Return a configuration under its names on the wire, indented."""
+    return pretty(config.model_dump(mode="json", by_alias=True) if hasattr(config, "model_dump") else config)
+
+
+@register.filter
+def plain(value: Any) -> str:
+    """Return one value as JSON writes it, texts without their quotes."""
+    if value is None:
+        return NOTHING
+    return str(value).lower() if isinstance(value, bool) else inert(value)
+
+
+@register.simple_tag
+def event_sentence(event: Mapping[str, Any], subject: bool = False) -> SafeString:
+    """Return what happened in words, from an event in wire form or the feed's item; who did it only if `subject`."""
+    item = event if "text" in event else to_item(event)
+    who = f"{inert(item['subject'])} " if subject else ""
+    before, skill, after = inert(item["text"]).partition(inert(item["skillId"] or "") or "\0")
+    code = format_html("<code>{}</code>", skill) if skill else ""
+    return format_html("{}{}{}{}", who, before, code, after)

@@ -1,0 +1,62 @@
+"""What `make run` prints once it is ready: the address, the generated logins, and a command to paste."""
+
+import shlex
+import sys
+import time
+
+from django.utils import timezone
+
+from orchestrator_site.bootstrap import logins_path, read_logins
+from orchestrator_site.exceptions import NoOwner
+from orchestrator_site.launch import Launch
+from orchestrator_site.management.commands.issue_token import find_owner
+from orchestrator_site.models import ApiToken
+from orchestrator_site.roles import Permission
+from orchestrator_site.tokens import issue_token, revoke_token
+
+TOKEN_NAME = "quickstart"  # noqa: S105  (a label)
+SCOPES = (Permission.AGENTS_READ, Permission.FILES_WRITE, Permission.TASKS_READ, Permission.TASKS_WRITE)
+ORDER = (
+    '{"agentId": "normalization-agent", "skillId": "normalizer", "input": {"data": {"due": "4/1/26", "amount": '
+    '"£1,204.00"}, "schema": {"due": {"type": "date"}, "amount": {"type": "currency"}}}}'
+)
+
+
+def welcome(launch: Launch) -> None:
+    """Say that the server is ready. A server behind others says only that."""
+    seconds = time.monotonic() - launch.started_at
+    lines = ["", f"Ready after {seconds:.1f} s at {launch.claim.address}", ""]
+    if not launch.claim.web_only:
+        lines += [*_logins(), *_curl(launch.claim.address), "Stop it with Ctrl-C.", ""]
+    print("\n".join(lines), file=sys.stdout, flush=True)  # noqa: T201
+
+
+def _logins() -> list[str]:
+    logins = read_logins()
+    if not logins:
+        return []
+    shown = [f"    {name:<10} {password}" for name, password in logins]
+    return [f"Log in as (kept in {logins_path()})", *shown, ""]
+
+
+def _curl(address: str) -> list[str]:
+    try:
+        token = issue_quickstart_token()
+    except NoOwner:  # its admin was locked out; that is no reason not to serve
+        return []
+    command = [
+        f"curl -sS {address}/api/tasks",
+        f'-H "Authorization: Bearer {token}"',
+        '-H "Content-Type: application/json"',
+        f"-d {shlex.quote(ORDER)}",
+    ]
+    return ["Or paste this, with a token that the next start replaces", "    " + " \\\n        ".join(command), ""]
+
+
+def issue_quickstart_token() -> str:
+    """Return a fresh token, and revoke those of earlier starts."""
+    now = timezone.now()
+    for prefix in ApiToken.objects.filter(name=TOKEN_NAME, revoked_at=None).values_list("prefix", flat=True):
+        revoke_token(prefix, reason="replaced at the next start", revoked_by="system", now=now)
+    _, token = issue_token(TOKEN_NAME, owner=find_owner(None), scopes=SCOPES, now=now)
+    return token

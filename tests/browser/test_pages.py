@@ -1,0 +1,165 @@
+"""Every page in light, dark and 390 px: nothing for axe to find, nothing blocked, nothing sticking out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.running import RunningServer
+
+pytestmark = pytest.mark.browser
+OpenPage = Callable[..., Page]
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "narrow": {"color_scheme": "light", "narrow": True},
+}
+
+
+@pytest.fixture(scope="module")
+def addresses(server: RunningServer) -> dict[str, str]:
+    """Give every page about things that exist: a task of each kind, an approval, an entry."""
+    with server.client() as client:
+        parsed = server.submit(
+            client, agentId="data-extraction-agent", skillId="documentParser",
+            input={"content": "a,b\n1,2\n", "format": "csv"},
+        )  # fmt: skip
+        refused = server.submit(
+            client, agentId="market-research-agent", skillId="sourceFetch", input={"url": "https://no.example.org/"}
+        )
+        change = {"filePath": "examples/x.txt", "changes": [{"type": "append", "newText": "x"}], "dryRun": False}
+        waiting = server.submit(client, agentId="build-refactor-agent", skillId="workspacePatch", input=change)
+        ends = {parsed: "succeeded", refused: "failed", waiting: "awaiting_approval"}
+        for task_id, state in ends.items():
+            wait_for(client, task_id, state)
+        approval = client.get("/api/approvals").json()["results"][0]
+    return {
+        "overview": "/",
+        "tasks": "/tasks/",
+        "tasks-empty": "/tasks/?status=cancelled",
+        "task-succeeded": f"/tasks/{parsed}/",
+        "task-refused": f"/tasks/{refused}/",
+        "task-waiting": f"/tasks/{waiting}/",
+        "task-new": "/tasks/new/",
+        "form-fetch": "/tasks/new/market-research-agent/sourceFetch/",
+        "form-parse": "/tasks/new/data-extraction-agent/documentParser/",
+        "form-patch": "/tasks/new/build-refactor-agent/workspacePatch/",
+        "approvals": "/approvals/",
+        "approvals-decided": "/approvals/?show=decided",
+        "approval": f"/approvals/{approval.get('approvalId') or approval['id']}/",
+        "agents": "/agents/",
+        "agent": "/agents/market-research-agent/",
+        "skills": "/skills/",
+        "audit": "/audit/",
+        "audit-empty": "/audit/?task=none",
+        "entry": "/audit/2/",
+        "live": "/live/",
+        "not-found": "/nowhere/",
+    }
+
+
+def wait_for(client: Any, task_id: str, state: str) -> None:
+    """Wait until a task is in `state`."""
+    import time
+
+    give_up_at = time.monotonic() + 20
+    while client.get(f"/api/tasks/{task_id}").json()["status"] != state:
+        assert time.monotonic() < give_up_at, f"{task_id} is not {state}"
+        time.sleep(0.05)
+
+
+def findings(page: Page) -> list[str]:
+    """Return what axe finds, one line a rule."""
+    found = Axe().run(page).response["violations"]
+    return [f"{rule['id']}: {rule['nodes'][0]['html'][:160]} ({len(rule['nodes'])})" for rule in found]
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_pages_are_clean(
+    look: str, open_page: OpenPage, addresses: dict[str, str], complaints: list[str], shots: Callable[[Page, str], None]
+) -> None:
+    page = open_page("/", **LOOKS[look])
+    found: dict[str, list[str]] = {}
+    for name, address in addresses.items():
+        page.goto(address)
+        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        found[name] = findings(page) + ([f"sticks out by {wide} px"] if wide > 0 else [])
+        shots(page, f"{name}-{look}")
+    assert {name: lines for name, lines in found.items() if lines} == {}
+    complaints[:] = [text for text in complaints if "404" not in text]  # the browser notes the missing page itself
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_login_is_clean(look: str, open_page: OpenPage, shots: Callable[[Page, str], None]) -> None:
+    page = open_page("/", user="", **LOOKS[look])
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert findings(page) == []
+    shots(page, f"login-{look}")
+
+
+def test_a_wrong_password_is_told_in_words(open_page: OpenPage, complaints: list[str]) -> None:
+    page = open_page("/accounts/login/", user="")
+    page.get_by_label("User name").fill("nobody")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert findings(page) == []
+    complaints.clear()  # the status of the answer
+
+
+def test_the_folded_menu_opens_by_keyboard(open_page: OpenPage) -> None:
+    page = open_page("/tasks/", narrow=True)
+    expect(page.get_by_role("navigation")).to_have_count(0)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("navigation").get_by_role("link", name="Audit")).to_be_visible()
+    assert findings(page) == []
+
+
+def test_focus_can_be_seen_and_reaches_the_content(open_page: OpenPage) -> None:
+    page = open_page("/tasks/")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.keyboard.press("Tab")
+    width = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+    style = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert (width, style) == ("2px", "solid")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.hasAttribute('data-search')")
+
+
+def test_the_theme_is_switched_and_kept(open_page: OpenPage) -> None:
+    page = open_page("/agents/", color_scheme="light")
+    canvas = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(canvas) == "rgb(245, 247, 249)"
+    page.locator(".side").get_by_role("button", name="System theme").click()
+    page.locator(".side").get_by_role("button", name="Light theme").click()
+    expect(page.locator(".side").get_by_role("button", name="Dark theme")).to_be_visible()
+    assert page.url.endswith("/agents/")
+    assert page.evaluate(canvas) == "rgb(13, 17, 22)"
+
+
+def test_every_page_works_without_scripts(open_page: OpenPage, addresses: dict[str, str]) -> None:
+    page = open_page("/tasks/", java_script_enabled=False)
+    page.get_by_label("State").select_option("failed")
+    page.get_by_role("button", name="Apply").click()
+    assert "status=failed" in page.url
+    expect(page.get_by_role("row").nth(1)).to_contain_text("Failed")
+    page.goto("/tasks/new/normalization-agent/normalizer/")
+    page.get_by_role("button", name="Submit task").click()
+    expect(page.get_by_text("Accepted")).to_be_visible()
+
+
+def test_filters_live_in_the_address_and_back_works(open_page: OpenPage, addresses: dict[str, str]) -> None:
+    page = open_page("/tasks/")
+    page.get_by_label("State").select_option("failed")  # by htmx, on change
+    page.wait_for_url("**/tasks/?status=failed*")
+    expect(page.locator("#tasks tbody tr").first).to_contain_text("Failed")
+    page.go_back()
+    expect(page.locator("#tasks tbody tr").first).to_be_visible()
+    assert "status=" not in page.url

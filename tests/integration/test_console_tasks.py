@@ -1,0 +1,365 @@
+"""Tasks in the console: the guided forms, the task page, and what a person may do to a task."""
+
+import re
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from agents.models import Artifact, Step, Task
+from agents.registry import list_skills
+from audit.models import LedgerEvent
+from tests.integration.console_cast import (
+    FETCH,
+    FETCHER,
+    make_decision,
+    make_refused_task,
+    make_task,
+    make_waiting_task,
+    sign_in,
+    world,
+)
+from toolgate.models import Approval, ApprovalState, PolicyVersion
+
+__all__ = ["world"]
+pytestmark = pytest.mark.usefixtures("world")
+
+FETCH_FORM = f"/tasks/new/{FETCHER}/{FETCH}/"
+PARSE_FORM = "/tasks/new/data-extraction-agent/documentParser/"
+NORMALISE_FORM = "/tasks/new/normalization-agent/normalizer/"
+CSV = b'date,amount\n11/03/2026,"$1,200.50"\n2026-11-04,\xe2\x82\xac3\n'
+
+
+def text_of(answer: Any) -> str:
+    """Return a page's markup."""
+    page: str = answer.content.decode()
+    return page
+
+
+def fill(client: Client, path: str, **changes: Any) -> dict[str, Any]:
+    """Return what a browser would send of a form as it was served, with some fields changed."""
+    form = client.get(path).context["form"]
+    values = {bound.html_name: bound.value() for bound in form}
+    return {name: value for name, value in (values | changes).items() if value not in (None, False)}
+
+
+# --- the forms --------------------------------------------------------------------------------------------------
+def test_each_skill_has_a_form_for_each_of_its_inputs() -> None:
+    client = sign_in("olga")
+    for skill in list_skills():
+        page = text_of(client.get(f"/tasks/new/data-extraction-agent/{skill.id}/"))
+        for name in skill.input_model.model_json_schema(by_alias=True)["properties"]:
+            assert f'name="in_{name}"' in page, (skill.id, name)
+
+
+def test_a_submitted_form_becomes_a_task_of_the_one_who_sent_it() -> None:
+    client = sign_in("olga")
+    answer = client.post(FETCH_FORM, fill(client, FETCH_FORM, in_url="https://arxiv.org/abs/1", priority="7"))
+    task = Task.objects.get()
+    assert answer["Location"] == f"/tasks/{task.id}/"
+    assert (task.agent_id, task.skill_id, task.submitted_by, task.priority) == (FETCHER, FETCH, "olga", 7)
+    assert task.input["url"] == "https://arxiv.org/abs/1"
+    assert LedgerEvent.objects.filter(type="task.submitted", task_id=task.id, actor="user:olga").count() == 1
+
+
+def test_an_unticked_box_is_false_and_an_empty_field_is_left_to_its_default() -> None:
+    client = sign_in("olga")
+    sent = fill(client, FETCH_FORM, in_url="https://arxiv.org/abs/1", in_stripScripts=False, in_timeoutMs="")
+    client.post(FETCH_FORM, sent)
+    assert Task.objects.get().input["stripScripts"] is False
+    assert "timeoutMs" not in Task.objects.get().input
+
+
+def test_the_same_form_sent_twice_is_one_task_and_changed_is_another() -> None:
+    client = sign_in("olga")
+    sent = fill(client, FETCH_FORM, in_url="https://arxiv.org/abs/1")
+    first, second = client.post(FETCH_FORM, sent), client.post(FETCH_FORM, sent)
+    assert first["Location"] == second["Location"]
+    client.post(FETCH_FORM, sent | {"in_url": "https://arxiv.org/abs/2"})
+    assert Task.objects.count() == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "field", "words"),
+    [
+        (FETCH_FORM, {"in_url": ""}, "in_url", "required"),
+        (FETCH_FORM, {"in_url": "https://arxiv.org/", "in_timeoutMs": "-1"}, "in_timeoutMs", "greater than"),
+        (FETCH_FORM, {"in_url": "https://arxiv.org/", "priority": "101"}, "priority", "100"),
+        (FETCH_FORM, {"in_url": "https://arxiv.org/", "run_at": "2999-01-01T00:00"}, "run_at", "a year ahead"),
+        (NORMALISE_FORM, {"in_data": "{"}, "in_data", "not JSON"),
+        (NORMALISE_FORM, {"in_data": '["\\u0000"]'}, "in_data", "NUL"),
+        (NORMALISE_FORM, {"in_data": "[" * 101 + "]" * 101}, "in_data", "deeper"),
+        (NORMALISE_FORM, {"in_schema": '{"a": {"type": "nonsense"}}'}, "in_schema", "a"),
+        (PARSE_FORM, {"in_content": "x"}, "in_format", "required"),
+    ],
+)
+def test_what_is_wrong_is_told_at_its_field(path: str, changes: dict[str, Any], field: str, words: str) -> None:
+    client = sign_in("olga")
+    answer = client.post(path, fill(client, path, **changes))
+    assert answer.status_code == 422
+    told = " ".join(answer.context["form"].errors[field])
+    assert words in told
+    assert f'id="id_{field}_error"' in text_of(answer)
+    assert not Task.objects.exists()
+
+
+def test_an_uploaded_file_is_put_into_the_workspace_and_named_in_the_input(settings: Any, tmp_path: Any) -> None:
+    settings.WORKSPACE_ROOT = tmp_path
+    client = sign_in("olga")
+    upload = SimpleUploadedFile("my expenses.csv", CSV)
+    client.post(PARSE_FORM, fill(client, PARSE_FORM, in_format="csv", in_filePath_file=upload))
+    path = Task.objects.get().input["filePath"]
+    assert path.startswith("uploads/")
+    assert (tmp_path / path).read_bytes() == CSV
+    assert LedgerEvent.objects.filter(type="file.uploaded", actor="user:olga").count() == 1
+
+
+def test_a_form_with_an_error_keeps_no_file(settings: Any, tmp_path: Any) -> None:
+    settings.WORKSPACE_ROOT = tmp_path
+    client = sign_in("olga")
+    upload = SimpleUploadedFile("a.csv", CSV)
+    answer = client.post(PARSE_FORM, fill(client, PARSE_FORM, in_format="", in_filePath_file=upload))
+    assert answer.status_code == 422
+    assert list(tmp_path.rglob("*.csv")) == []
+    assert "Choose the file again" in text_of(answer)
+
+
+def test_the_rows_of_a_csv_become_the_data() -> None:
+    client = sign_in("olga")
+    rows = SimpleUploadedFile("expenses.csv", CSV)
+    client.post(NORMALISE_FORM, fill(client, NORMALISE_FORM, in_data_file=rows))
+    assert Task.objects.get().input["data"] == [
+        {"date": "11/03/2026", "amount": "$1,200.50"},
+        {"date": "2026-11-04", "amount": "€3"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a,a\n1,2\n", "only once"),
+        (b"a,b\n1\n", "Row 2 has 1 values"),
+        (b"a,b\n", "no rows"),
+        (b"\xff\xfe\x00", "UTF-8"),
+        (b"a\n\x00\n", "NUL"),
+        (b"[1, 2", "not JSON"),
+        (b"a\n" + b"x" * 900_001, "larger than"),
+        (b'a,b\n"x,1\n', "not CSV"),
+    ],
+)
+def test_a_file_without_rows_is_refused_with_the_reason(content: bytes, words: str) -> None:
+    client = sign_in("olga")
+    answer = client.post(
+        NORMALISE_FORM, fill(client, NORMALISE_FORM, in_data_file=SimpleUploadedFile("rows.csv", content))
+    )
+    assert answer.status_code == 422
+    assert words in " ".join(answer.context["form"].errors["in_data_file"])
+
+
+def test_a_task_can_be_ordered_again_with_changes() -> None:
+    task = make_task(input={"url": "https://arxiv.org/abs/9", "stripScripts": False})
+    client = sign_in("olga")
+    values = fill(client, f"{FETCH_FORM}?copy={task.id}")
+    assert values["in_url"] == "https://arxiv.org/abs/9"
+    assert "in_stripScripts" not in values
+
+
+def test_the_form_tells_what_the_gate_says_today() -> None:
+    client = sign_in("olga")
+    assert "arxiv.org" in text_of(client.get(FETCH_FORM))
+    refused = text_of(client.get(f"/tasks/new/content-agent/{FETCH}/"))
+    assert "No rule lets content-agent use sourceFetch" in refused
+    assert "may approve" not in refused
+    assert "A person may have to approve" in text_of(client.get("/tasks/new/build-refactor-agent/workspacePatch/"))
+
+
+# --- the list ---------------------------------------------------------------------------------------------------
+def test_the_list_is_filtered_by_its_address() -> None:
+    failed, other = make_refused_task(), make_task()
+    page = text_of(sign_in("vera").get(f"/tasks/?status=failed&agent={FETCHER}"))
+    assert failed.id in page
+    assert other.id not in page
+
+
+def test_the_list_goes_on_to_older_tasks_without_losing_or_repeating_one() -> None:
+    made = {make_task().id for _ in range(120)}
+    client, path, seen = sign_in("vera"), "/tasks/?skill=sourceFetch", []
+    while path:
+        page = text_of(client.get(path))
+        seen += re.findall(r'href="/tasks/([0-9a-f]{32})/"', page)
+        older = re.search(r'href="(\?[^"]*)"[^>]*>Older', page)
+        path = "/tasks/" + older.group(1).replace("&amp;", "&") if older else ""
+    assert len(seen) == 120
+    assert set(seen) == made
+
+
+@pytest.mark.parametrize("query", ["before=rubbish", "status=nonsense", "agent=%00", "before=" + "9" * 400])
+def test_a_mistyped_address_is_no_error_of_ours(query: str) -> None:
+    assert sign_in("vera").get(f"/tasks/?{query}").status_code in {200, 400}
+
+
+def test_an_empty_list_says_why_and_what_to_do() -> None:
+    client = sign_in("olga")
+    assert "No task was submitted yet" in text_of(client.get("/tasks/"))
+    assert "No task matches these filters" in text_of(client.get("/tasks/?status=failed"))
+
+
+# --- the task page ----------------------------------------------------------------------------------------------
+HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>{{ 7|add:7 }}\u202e\x1b[31m'
+
+
+def test_what_agents_and_users_wrote_is_inert() -> None:
+    task = make_task(
+        state="failed", input={"url": HOSTILE}, result={"content": HOSTILE, HOSTILE[:40]: [{HOSTILE: HOSTILE}]},
+        error_code="http_error", error_message=HOSTILE,
+    )  # fmt: skip
+    make_decision(task, detail=HOSTILE, deciding_rules=[HOSTILE])
+    Step.objects.create(
+        id="s1", task=task, fence=1, ordinal=1, kind="skill", state="failed", skill_id="sourceFetch",
+        error_message=HOSTILE, started_at=task.created_at,
+    )  # fmt: skip
+    for path in (f"/tasks/{task.id}/", "/tasks/"):
+        page = text_of(sign_in("ada").get(path))
+        assert "<script>alert" not in page
+        assert "<img src=x" not in page
+        assert "\u202e" not in page
+        assert "\x1b" not in page
+        assert "{{ 7|add:7 }}" in page
+
+
+def test_an_error_says_what_happened_what_was_kept_and_what_to_do() -> None:
+    page = text_of(sign_in("ada").get(f"/tasks/{make_refused_task().id}/"))
+    assert "example.com is not among the hosts of the rules" in page
+    assert "The order is kept" in page
+    assert "Allow the host for this agent and retry" in page
+    assert "domain_not_allowed · market-research-fetch · policy version 1" in page
+
+
+def test_the_live_part_is_what_htmx_gets() -> None:
+    task = make_task()
+    answer = sign_in("vera").get(f"/tasks/{task.id}/", headers={"HX-Request": "true"})
+    page = text_of(answer)
+    assert "<html" not in page
+    assert 'id="task-live"' in page
+    assert 'hx-swap-oob="true"' in page
+
+
+def test_a_result_can_be_downloaded_whole_and_never_as_a_page() -> None:
+    task = make_task(result={"content": HOSTILE})
+    answer = sign_in("vera").get(f"/tasks/{task.id}/result.json")
+    assert answer.json() == {"content": HOSTILE}
+    assert answer["Content-Disposition"].startswith("attachment")
+    assert sign_in("vera").get(f"/tasks/{make_task().id}/result.json").status_code == 404
+
+
+def test_a_file_of_a_task_is_sent_as_a_download_and_audited(settings: Any, tmp_path: Any) -> None:
+    settings.WORKSPACE_ROOT = tmp_path
+    task = make_task()
+    folder = tmp_path / "artifacts" / "tasks" / task.id
+    folder.mkdir(parents=True)
+    (folder / "page.html").write_bytes(b"<script>alert(1)</script>")
+    Artifact.objects.create(
+        task=task, name="page.html", path=f"artifacts/tasks/{task.id}/page.html", size_bytes=25, sha256="0" * 64,
+        content_type="text/html", created_at=task.created_at,
+    )  # fmt: skip
+    answer = sign_in("vera").get(f"/tasks/{task.id}/artifacts/page.html")
+    assert b"".join(answer.streaming_content) == b"<script>alert(1)</script>"
+    assert answer["Content-Disposition"].startswith("attachment")
+    assert LedgerEvent.objects.filter(type="artifact.read", task_id=task.id, actor="user:vera").count() == 1
+    assert sign_in("vera").get(f"/tasks/{task.id}/artifacts/other.html").status_code == 404
+
+
+# --- what a person may do to a task -----------------------------------------------------------------------------
+def test_cancel_and_retry_move_the_task_and_name_the_person() -> None:
+    task, _ = make_waiting_task()
+    client = sign_in("olga")
+    client.post(f"/tasks/{task.id}/cancel/")
+    assert Task.objects.get(id=task.id).state == "cancelled"
+    client.post(f"/tasks/{task.id}/retry/")
+    assert Task.objects.get(id=task.id).state == "queued"
+    actors = LedgerEvent.objects.filter(task_id=task.id).values_list("type", "actor")
+    assert ("task.cancelled", "user:olga") in actors
+    assert ("task.retried", "user:olga") in actors
+
+
+def test_a_task_that_is_over_cannot_be_cancelled_and_the_page_says_so() -> None:
+    task = make_task()
+    page = text_of(sign_in("olga").post(f"/tasks/{task.id}/cancel/", follow=True))
+    assert 'class="note deny"' in page
+    assert Task.objects.get(id=task.id).state == "succeeded"
+
+
+def test_allowing_a_host_makes_a_policy_version_with_a_reason_and_queues_the_task() -> None:
+    task = make_refused_task()
+    sent = {"host": "example.com", "reason": "reports of the partner"}
+    page = text_of(sign_in("ada").post(f"/tasks/{task.id}/allow-host/", sent, follow=True))
+    version = PolicyVersion.objects.order_by("-number")[0]
+    assert (version.number, version.author, version.reason) == (2, "ada", "reports of the partner")
+    assert f"policy version {version.number}" in page
+    assert Task.objects.get(id=task.id).state == "queued"
+    assert LedgerEvent.objects.filter(type="policy.published", actor="user:ada").count() == 1
+
+
+@pytest.mark.parametrize("sent", [{"host": "example.com"}, {"host": "example.com", "reason": "  "},
+                                  {"host": "evil.example", "reason": "why not"}, {"reason": "why not"}])  # fmt: skip
+def test_allowing_needs_a_reason_and_the_very_host_that_was_refused(sent: dict[str, str]) -> None:
+    task = make_refused_task()
+    page = text_of(sign_in("ada").post(f"/tasks/{task.id}/allow-host/", sent, follow=True))
+    assert "Nothing was changed" in page
+    assert PolicyVersion.objects.count() == 1
+    assert Task.objects.get(id=task.id).state == "failed"
+
+
+def test_only_who_keeps_the_rules_is_offered_to_allow() -> None:
+    task = make_refused_task()
+    assert "allow-host" in text_of(sign_in("ada").get(f"/tasks/{task.id}/"))
+    assert "allow-host" not in text_of(sign_in("olga").get(f"/tasks/{task.id}/"))
+
+
+# --- approvals --------------------------------------------------------------------------------------------------
+def test_the_page_of_an_approval_shows_the_exact_arguments_and_what_binds_them() -> None:
+    _, approval = make_waiting_task()
+    page = text_of(sign_in("ana").get(f"/approvals/{approval.id}/"))
+    assert "examples/project/report.py" in page
+    assert approval.digest in page
+    assert "build-refactor-patch" in page
+    assert "Approve once" in page
+
+
+@pytest.mark.parametrize(
+    ("decision", "state", "task_state"),
+    [("approve", ApprovalState.APPROVED, "queued"), ("refuse", ApprovalState.REFUSED, "failed")],
+)
+def test_an_answer_on_the_task_page_moves_the_task(decision: str, state: str, task_state: str) -> None:
+    task, approval = make_waiting_task()
+    sent = {"decision": decision, "note": "looked at it", "next": f"/tasks/{task.id}/"}
+    answer = sign_in("ana").post(f"/approvals/{approval.id}/decide/", sent)
+    assert answer["Location"] == f"/tasks/{task.id}/"
+    approval = Approval.objects.get(id=approval.id)
+    assert (approval.state, approval.decided_by, approval.note) == (state, "ana", "looked at it")
+    assert Task.objects.get(id=task.id).state == task_state
+
+
+def test_who_submitted_is_not_offered_to_decide_and_is_refused_all_the_same() -> None:
+    task, approval = make_waiting_task(submitted_by="ada")
+    Task.objects.filter(id=task.id).update(submitted_by="ada")
+    client = sign_in("ada")
+    assert "Approve once" not in text_of(client.get(f"/tasks/{task.id}/"))
+    page = text_of(client.post(f"/approvals/{approval.id}/decide/", {"decision": "approve"}, follow=True))
+    assert "another person has to answer" in page
+    assert Approval.objects.get(id=approval.id).state == ApprovalState.PENDING
+
+
+@pytest.mark.parametrize("sent", [{}, {"decision": "force"}])
+def test_an_answer_that_is_none_decides_nothing(sent: dict[str, str]) -> None:
+    _, approval = make_waiting_task()
+    sign_in("ana").post(f"/approvals/{approval.id}/decide/", sent)
+    assert Approval.objects.get(id=approval.id).state == ApprovalState.PENDING
+
+
+def test_the_badge_counts_what_waits() -> None:
+    make_waiting_task()
+    client = sign_in("ana")
+    assert client.get("/counts/").json() == {"approvals": 1}
+    assert 'data-count="approvals">1<' in text_of(client.get("/"))

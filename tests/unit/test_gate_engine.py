@@ -1,0 +1,390 @@
+"""What rules mean: precedence, covering and touching, reach, reasons; and what no set of rules may ever do."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toolgate import index
+from toolgate.engine import compile_policy, decide
+from toolgate.policy import read_policy
+from toolgate.types import Action, Decision, Effect, Principal, Reason, Request, Resource
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PRINCIPAL = Principal(agent_id="agent", version=1)
+ACTION = Action(skill_id="skill", version="1")
+
+
+def rule(
+    id_: str = "r", effect: str = "allow", agent: str = "agent", skill: str = "skill", **more: Any
+) -> dict[str, Any]:
+    conditions = {key: more.pop(key) for key in ("domains", "readPaths", "writePaths", "arguments") if key in more}
+    return {"id": id_, "agent": agent, "skill": skill, "effect": effect, "conditions": conditions, **more}
+
+
+def judge(rules: list[dict[str, Any]], resource: Resource | None = None, **request: Any) -> Decision:
+    parts = {"principal": PRINCIPAL, "action": ACTION, "resource": resource or Resource()} | request
+    return decide(compile_policy(read_policy(rules), 7), Request(**parts), now=NOW)
+
+
+# --- precedence -----------------------------------------------------------------------------------------------
+def test_nothing_is_allowed_by_no_rule() -> None:
+    decision = judge([])
+    assert (decision.effect, decision.reason, decision.deciding_rules) == ("deny", Reason.SKILL_NOT_ALLOWED, ())
+    assert decision.policy_version == 7
+
+
+def test_a_rule_of_another_pair_says_nothing() -> None:
+    others = [rule("a", agent="other"), rule("b", skill="other"), rule("c", agent="*", skill="other")]
+    assert judge(others).reason is Reason.SKILL_NOT_ALLOWED
+
+
+@pytest.mark.parametrize("agent", ["agent", "*"])
+@pytest.mark.parametrize("skill", ["skill", "*"])
+def test_deny_beats_ask_beats_allow_at_any_width(agent: str, skill: str) -> None:
+    narrow = {"agent": agent, "skill": skill}
+    allow, ask, deny = rule("z"), rule("y", "ask", **narrow), rule("x", "deny", **narrow)
+    assert judge([allow]).effect == "allow"
+    assert judge([allow, ask]).effect == "ask"
+    assert judge([allow, ask, deny]).effect == "deny"
+    assert judge([allow, ask, deny]).deciding_rules == ("x",)
+
+
+def test_every_matching_rules_limits_hold() -> None:
+    rules = [
+        rule("a", limits={"callsPerTask": 5}),
+        rule("b", agent="*", limits={"callsPerTask": 50, "ratePerSecond": 3}),
+        rule("c", "ask", skill="*", limits={"ratePerSecond": 2, "burst": 1}),
+        rule("d", domains=["elsewhere.org"], limits={"callsPerTask": 1}),
+    ]
+    limits = [(limit.rule_id, limit.kind, limit.amount, limit.burst) for limit in judge(rules).limits]
+    assert limits == [
+        ("a", "calls_per_task", 5, 1),
+        ("b", "calls_per_task", 50, 1),
+        ("b", "rate", 3, 3),
+        ("c", "rate", 2, 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("principal", "action", "reason"),
+    [
+        ({"status": "unknown"}, {"known": False}, Reason.AGENT_UNKNOWN),
+        ({"status": "quarantined"}, {"known": False}, Reason.AGENT_QUARANTINED),
+        ({"status": "disabled"}, {}, Reason.AGENT_DISABLED),
+        ({"status": "paused"}, {}, Reason.AGENT_DISABLED),
+        ({"status": "Enabled"}, {}, Reason.AGENT_DISABLED),
+        ({}, {"known": False, "quarantined": True}, Reason.SKILL_UNKNOWN),
+        ({}, {"quarantined": True}, Reason.SKILL_QUARANTINED),
+    ],
+)
+def test_who_may_not_act_at_all_is_told_so_first(principal: Any, action: Any, reason: Reason) -> None:
+    request = {"principal": replace(PRINCIPAL, **principal), "action": replace(ACTION, **action)}
+    assert judge([rule()], **request).reason is reason
+    assert judge([], **request).reason is reason
+
+
+def test_whatever_fails_inside_denies(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert judge([rule(domains=["a.org"])], Resource(hosts=(None,))).effect == "deny"  # type: ignore[arg-type]
+    monkeypatch.setattr("toolgate.engine._permit", lambda *_: 1 / 0)
+    assert judge([rule()]).effect == "deny"
+
+
+# --- conditions -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("domains", "hosts", "is_covered"),
+    [
+        (["a.org"], ["a.org"], True),
+        (["a.org"], ["b.a.org"], False),
+        (["a.org"], ["ba.org"], False),
+        (["a.org"], ["a.org.evil.net"], False),
+        (["*.a.org"], ["b.a.org"], True),
+        (["*.a.org"], ["c.b.a.org"], True),
+        (["*.a.org"], ["a.org"], False),
+        (["*.a.org"], ["ba.org"], False),
+        (["a.org", "b.org"], ["a.org", "b.org"], True),
+        (["a.org"], ["a.org", "b.org"], False),
+        (["a.org"], [], False),
+        ([], [], False),
+        ([], ["a.org"], False),
+    ],
+)
+def test_hosts_are_exact_or_under_a_wildcard(domains: list[str], hosts: list[str], is_covered: bool) -> None:
+    decision = judge([rule(domains=domains)], Resource(hosts=tuple(hosts)))
+    assert decision.reason is (Reason.ALLOWED if is_covered else Reason.DOMAIN_NOT_ALLOWED)
+
+
+@pytest.mark.parametrize(
+    ("folders", "paths", "is_covered"),
+    [
+        (["a"], ["a"], True),
+        (["a"], ["a/b/c"], True),
+        (["a"], ["ab"], False),
+        (["a"], ["b/a"], False),
+        (["a/b"], ["a"], False),
+        (["a/b"], ["a/bc"], False),
+        (["a/b"], ["a/b/c"], True),
+        ([""], ["anything/at/all"], True),
+        ([""], [""], True),
+        (["a"], [""], False),
+        (["a"], ["a/x", "b/x"], False),
+        (["a", "b"], ["a/x", "b/x"], True),
+        (["a"], [], True),
+        ([], [], False),
+        ([], ["a"], False),
+    ],
+)
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_folders_hold_by_whole_components(kind: str, folders: list[str], paths: list[str], is_covered: bool) -> None:
+    resource = Resource(**{f"{kind}_paths": tuple(paths)})
+    decision = judge([rule(**{f"{kind}Paths": folders})], resource)
+    assert decision.reason is (Reason.ALLOWED if is_covered else Reason(f"{kind}_path"))
+
+
+@pytest.mark.parametrize(
+    ("test", "value", "covers", "touches"),
+    [
+        ({"equals": True}, True, True, True),
+        ({"equals": True}, False, False, False),
+        ({"equals": True}, 1, False, True),
+        ({"equals": 1}, True, False, True),
+        ({"equals": 1}, 1.0, True, True),
+        ({"equals": "a"}, "A", False, False),
+        ({"equals": "a"}, None, False, True),
+        ({"equals": "a"}, ..., False, True),
+        ({"oneOf": ["a", "b"]}, "b", True, True),
+        ({"oneOf": ["a", "b"]}, "c", False, False),
+        ({"oneOf": ["a", 1]}, True, False, True),
+        ({"oneOf": []}, "a", False, True),
+        ({"min": 2, "max": 4}, 2, True, True),
+        ({"min": 2, "max": 4}, 4, True, True),
+        ({"min": 2, "max": 4}, 5, False, False),
+        ({"max": 4}, -1e9, True, True),
+        ({"max": 4}, "3", False, True),
+        ({"max": 4}, True, False, True),
+        ({"max": 4}, float("nan"), False, True),
+        ({"max": 4}, ..., False, True),
+    ],
+)
+def test_what_cannot_be_evaluated_never_widens(test: dict[str, Any], value: Any, covers: bool, touches: bool) -> None:
+    resource = Resource(arguments={} if value is ... else {"n": value})
+    conditional = {"arguments": {"n": test}}
+    assert judge([rule(**conditional)], resource).effect == ("allow" if covers else "deny")
+    assert judge([rule("a"), rule("b", "deny", **conditional)], resource).effect == ("deny" if touches else "allow")
+    assert judge([rule("a"), rule("b", "ask", **conditional)], resource).effect == ("ask" if touches else "allow")
+    assert judge([rule("b", "ask", **conditional)], resource).effect == ("ask" if covers else "deny")
+
+
+@pytest.mark.parametrize("effect", ["deny", "ask"])
+@pytest.mark.parametrize(
+    ("conditions", "resource", "touches"),
+    [
+        ({"domains": ["bad.org"]}, Resource(hosts=("good.org", "bad.org")), True),
+        ({"domains": ["*.bad.org"]}, Resource(hosts=("x.bad.org",)), True),
+        ({"domains": ["bad.org"]}, Resource(hosts=("good.org",)), False),
+        ({"domains": ["bad.org"]}, Resource(), False),
+        ({"readPaths": ["secret"]}, Resource(read_paths=("a", "secret/b")), True),
+        ({"readPaths": ["a/secret"]}, Resource(read_paths=("a",)), True),
+        ({"readPaths": ["a/secret"]}, Resource(read_paths=("",)), True),
+        ({"readPaths": ["a/secret"]}, Resource(read_paths=("a/secrets",)), False),
+        ({"readPaths": [""]}, Resource(read_paths=("a",)), True),
+        ({"readPaths": [""]}, Resource(), False),
+        ({"writePaths": ["src"]}, Resource(read_paths=("src/a",)), False),
+        ({"writePaths": ["src"], "arguments": {"n": {"min": 9}}}, Resource(write_paths=("src/a",)), True),
+        ({"writePaths": ["src"], "arguments": {"n": {"min": 9}}}, Resource(arguments={"n": 9}), False),
+    ],
+)
+def test_one_part_of_a_call_is_enough_to_restrict_it(
+    effect: str, conditions: dict[str, Any], resource: Resource, touches: bool
+) -> None:
+    decision = judge([rule("a"), rule("b", effect, **conditions)], resource)
+    assert decision.effect == (effect if touches else "allow")
+
+
+def test_the_reason_is_that_of_the_nearest_miss() -> None:
+    rules = [
+        rule("a", domains=["a.org"]),
+        rule("b", domains=["b.org"], readPaths=["data"]),
+        rule("c", domains=["b.org"], readPaths=["data"], arguments={"n": {"max": 3}}),
+    ]
+    far = judge(rules, Resource(hosts=("c.org",)))
+    assert (far.reason, far.detail) == (Reason.DOMAIN_NOT_ALLOWED, "the host 'c.org' is not allowed by the rule a")
+    near = judge(rules, Resource(hosts=("b.org",), read_paths=("etc",)))
+    assert (near.reason, near.detail) == (Reason.READ_PATH, "the path 'etc' may not be read by the rule b")
+    nearest = judge(rules[2:], Resource(hosts=("b.org",), read_paths=("data/x",), arguments={"n": 4}))
+    assert (nearest.reason, "argument n is 4" in nearest.detail) == (Reason.ARGUMENT_NOT_ALLOWED, True)
+
+
+def test_a_deny_rule_gives_the_reason_of_its_condition() -> None:
+    denies = rule("no", "deny", domains=["a.org"])
+    decision = judge([rule(), denies], Resource(hosts=("a.org",)))
+    assert (decision.reason, decision.deciding_rules) == (Reason.DOMAIN_NOT_ALLOWED, ("no",))
+
+
+# --- reach ----------------------------------------------------------------------------------------------------
+def test_a_call_reaches_what_its_rules_name_and_where_they_name_nothing_what_it_named_itself() -> None:
+    resource = Resource(hosts=("a.org",), read_paths=("x/1",), write_paths=("y/1",))
+    named = judge([rule(domains=["a.org", "*.b.org"], readPaths=["x"], writePaths=[""])], resource)
+    assert (named.domains, named.read_scopes, named.write_scopes) == (("a.org", "*.b.org"), ("x",), ("",))
+    bare = judge([rule()], resource)
+    assert (bare.domains, bare.read_scopes, bare.write_scopes) == (("a.org",), ("x/1",), ("y/1",))
+    both = judge([rule("a", domains=["a.org", "b.org"]), rule("b", domains=["a.org", "c.org"])], resource)
+    assert both.domains == ("a.org", "b.org", "c.org")
+
+
+@pytest.mark.parametrize("effect", ["deny", "ask"])
+def test_a_call_does_not_wander_to_where_a_stricter_rule_could_have_a_say(effect: str) -> None:
+    rules = [
+        rule("a", domains=["*.a.org", "b.org", "c.org"], readPaths=["data", "docs"]),
+        rule("b", effect, domains=["evil.a.org", "c.org"], readPaths=["data/secret"]),
+    ]
+    decision = judge(rules, Resource(hosts=("x.a.org",), read_paths=("docs/1",)))
+    assert decision.effect == "allow"
+    assert decision.domains == ("b.org", "x.a.org")
+    assert decision.read_scopes == ("docs", "docs/1")
+
+
+# --- properties -----------------------------------------------------------------------------------------------
+HOSTS = st.sampled_from(["a.org", "x.a.org", "y.x.a.org", "b.org"])
+PATTERNS = st.sampled_from(["a.org", "*.a.org", "x.a.org", "*.x.a.org", "b.org"])
+FOLDERS = st.sampled_from(["", "d", "d/e", "d/ef", "f", "f/g/h"])
+PATHS = st.sampled_from(["", "d", "d/e", "d/e/1", "d/ef/2", "f/g", "f/g/h/3", "k"])
+TESTS = st.one_of(
+    st.builds(lambda value: {"equals": value}, st.sampled_from([True, 1, "a"])),
+    st.builds(lambda low: {"min": low}, st.integers(0, 3)),
+    st.builds(lambda high: {"max": high}, st.integers(0, 3)),
+)
+CONDITIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "domains": st.lists(PATTERNS, min_size=1, max_size=3),
+        "readPaths": st.lists(FOLDERS, min_size=1, max_size=2),
+        "writePaths": st.lists(FOLDERS, min_size=1, max_size=2),
+        "arguments": st.dictionaries(st.sampled_from(["n", "m"]), TESTS, min_size=1),
+    },
+)
+RULES = st.builds(
+    lambda effect, agent, skill, conditions: {
+        "agent": agent, "skill": skill, "effect": effect, "conditions": conditions,
+    },
+    st.sampled_from(["allow", "allow", "ask", "deny"]),
+    st.sampled_from(["agent", "agent", "*", "other"]),
+    st.sampled_from(["skill", "skill", "*", "other"]),
+    CONDITIONS,
+)  # fmt: skip
+POLICIES = st.lists(RULES, max_size=30).map(
+    lambda rules: [rule | {"id": f"r{number:02}"} for number, rule in enumerate(rules)]
+)
+RESOURCES = st.builds(
+    Resource,
+    hosts=st.lists(HOSTS, max_size=2).map(tuple),
+    read_paths=st.lists(PATHS, max_size=2).map(tuple),
+    write_paths=st.lists(PATHS, max_size=2).map(tuple),
+    arguments=st.dictionaries(st.sampled_from(["n", "m"]), st.sampled_from([True, 0, 1, 2, 3, 1.0, "a", "b", None])),
+)
+STRICTNESS = {Effect.DENY: 2, Effect.ASK: 1, Effect.ALLOW: 0}
+
+
+@given(POLICIES, RESOURCES, RULES)
+def test_adding_a_deny_never_allows(rules: list[dict[str, Any]], resource: Resource, added: dict[str, Any]) -> None:
+    before = judge(rules, resource)
+    after = judge([*rules, added | {"id": "added", "effect": "deny"}], resource)
+    assert STRICTNESS[after.effect] >= STRICTNESS[before.effect]
+
+
+@given(POLICIES, RESOURCES, RULES)
+def test_adding_an_allow_never_denies_and_never_lifts_a_limit_or_an_ask(
+    rules: list[dict[str, Any]], resource: Resource, added: dict[str, Any]
+) -> None:
+    limited = [one | ({"limits": {"callsPerTask": 3}} if one["effect"] != "deny" else {}) for one in rules]
+    before = judge(limited, resource)
+    after = judge([*limited, added | {"id": "added", "effect": "allow"}], resource)
+    if before.effect is not Effect.DENY:
+        assert after.effect is before.effect
+    assert set(before.limits) <= set(after.limits) or before.effect is Effect.DENY
+
+
+@given(POLICIES, RESOURCES, st.randoms())
+def test_the_order_of_rules_never_matters(rules: list[dict[str, Any]], resource: Resource, random: Any) -> None:
+    shuffled = list(rules)
+    random.shuffle(shuffled)
+    assert judge(shuffled, resource) == judge(rules, resource)
+
+
+@settings(max_examples=300)
+@given(POLICIES, RESOURCES)
+def test_the_index_changes_nothing(rules: list[dict[str, Any]], resource: Resource) -> None:
+    scanned = judge(rules, resource)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index, "SCAN_UP_TO", 0)
+        assert judge(rules, resource) == scanned
+
+
+@given(POLICIES, RESOURCES)
+def test_decisions_are_those_of_the_definition(rules: list[dict[str, Any]], resource: Resource) -> None:
+    """The words of `toolgate.policy`, spelled out without index, matchers or compilation."""
+    mine = [one for one in rules if one["agent"] in {"agent", "*"} and one["skill"] in {"skill", "*"}]
+    permits = [one for one in mine if one["effect"] != "deny" and covers(one["conditions"], resource)]
+    if not permits or any(one["effect"] == "deny" and touches(one["conditions"], resource) for one in mine):
+        expected = "deny"
+    elif any(one["effect"] == "ask" and touches(one["conditions"], resource) for one in mine):
+        expected = "ask"
+    else:
+        expected = "allow"
+    assert judge(rules, resource).effect == expected
+
+
+def covers(conditions: dict[str, Any], resource: Resource) -> bool:
+    """Say whether all of the call lies inside, read from the words."""
+    domains, tests = conditions.get("domains"), conditions.get("arguments", {})
+    return (
+        (domains is None or (bool(resource.hosts) and all(host_is(host, domains) for host in resource.hosts)))
+        and all(inside_any(path, conditions.get("readPaths", [""])) for path in resource.read_paths)
+        and all(inside_any(path, conditions.get("writePaths", [""])) for path in resource.write_paths)
+        and all(holds(test, resource.arguments.get(name)) is True for name, test in tests.items())
+    )
+
+
+def touches(conditions: dict[str, Any], resource: Resource) -> bool:
+    """Say whether some of the call lies inside, read from the words."""
+    domains, tests = conditions.get("domains"), conditions.get("arguments", {})
+    return (
+        (domains is None or any(host_is(host, domains) for host in resource.hosts))
+        and ("readPaths" not in conditions or meets(resource.read_paths, conditions["readPaths"]))
+        and ("writePaths" not in conditions or meets(resource.write_paths, conditions["writePaths"]))
+        and all(holds(test, resource.arguments.get(name)) is not False for name, test in tests.items())
+    )
+
+
+def host_is(host: str, patterns: list[str]) -> bool:
+    labels = host.split(".")
+    wildcards = {"*." + ".".join(labels[place:]) for place in range(1, len(labels))}
+    return bool({host, *wildcards} & set(patterns))
+
+
+def parts(path: str) -> list[str]:
+    return path.split("/") if path else []
+
+
+def inside_any(path: str, folders: list[str]) -> bool:
+    return any(parts(path)[: len(parts(folder))] == parts(folder) for folder in folders)
+
+
+def meets(paths: tuple[str, ...], folders: list[str]) -> bool:
+    return any(inside_any(path, folders) or inside_any(folder, [path]) for path in paths for folder in folders)
+
+
+def holds(test: dict[str, Any], value: Any) -> bool | None:
+    """Return None where the test cannot be evaluated."""
+    wanted = next(iter(test.values()))
+    number = (int, float)
+    if isinstance(value, bool) or isinstance(wanted, bool):
+        return value is wanted if isinstance(value, bool) and isinstance(wanted, bool) else None
+    if isinstance(value, number) != isinstance(wanted, number) or value is None:
+        return None
+    if "equals" in test:
+        return bool(value == wanted)
+    return bool(value >= wanted if "min" in test else value <= wanted)

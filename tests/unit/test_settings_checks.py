@@ -1,0 +1,60 @@
+"""The system checks: each finding by its id, and none for the embedded defaults."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+
+from orchestrator_site.checks import TAG
+
+
+@pytest.fixture
+def sound(settings: Any, tmp_path: Path) -> Any:
+    tmp_path.chmod(0o700)
+    settings.VAR = tmp_path
+    settings.SECRET_KEY = "k" * 50
+    settings.MONGODB_URI = ""
+    settings.REDIS_URL = ""
+    return settings
+
+
+def found() -> set[str | None]:
+    findings = run_checks(tags=[TAG])
+    assert all(finding.hint for finding in findings)
+    return {finding.id for finding in findings}
+
+
+def test_it_finds_nothing_in_the_defaults(sound: Any) -> None:
+    assert found() == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "finding"),
+    [
+        ("SECRET_KEY", "short", "orchestrator.E001"),
+        ("VAR", Path("/proc/none"), "orchestrator.E002"),
+        ("REDIS_URL", "redis://127.0.0.1/0", "orchestrator.E003"),
+        ("MONGODB_URI", "postgres://127.0.0.1/x", "orchestrator.E004"),
+        ("MONGODB_URI", "mongodb://127.0.0.1/x?w=1", "orchestrator.W003"),
+        ("ALLOWED_HOSTS", ["*"], "orchestrator.E005"),
+    ],
+)
+def test_it_finds_what_is_wrong(sound: Any, name: str, value: object, finding: str) -> None:
+    setattr(sound, name, value)
+    assert found() == {finding}
+
+
+def test_it_accepts_a_durable_audit_store(sound: Any) -> None:
+    sound.MONGODB_URI = "mongodb://a:b@host/x?w=majority&journal=true"
+    assert found() == set()
+
+
+def test_it_warns_of_an_open_folder(sound: Any) -> None:
+    sound.VAR.chmod(0o755)
+    assert found() == {"orchestrator.W001"}
+
+
+def test_it_warns_of_postgresql_alone(sound: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sound.DATABASES["default"], "ENGINE", "django.db.backends.postgresql")
+    assert found() == {"orchestrator.W002"}

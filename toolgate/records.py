@@ -1,0 +1,90 @@
+"""Write down a decision with all it was made from: its row, and its event in the ledger."""
+
+from typing import Any
+
+import orjson
+from django.db import connection
+
+from audit.events import Event, EventType
+from audit.ledger import record
+from toolgate.normal import is_plain_id
+from toolgate.types import Call, Decision, Effect, Reason, Resource
+
+INVALID_ID = "invalid"  # stands in the record for an id that is none
+
+_INSERT = """
+    INSERT INTO toolgate_decisionrecord
+        (id, at, agent_id, agent_version, skill_id, skill_version, arguments, arguments_digest, resource, counters,
+         effect, reason, detail, deciding_rules, policy_version, task_id, trace_id)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+
+
+def record_decision(
+    decision_id: str,
+    call: Call,
+    *,
+    decision: Decision,
+    effect: Effect,
+    reason: Reason,
+    detail: str,
+    arguments: bytes,
+    arguments_digest: str,
+    counters: dict[str, dict[str, Any]],
+) -> None:
+    """Insert the record and the event, in the caller's transaction; `effect` is what it came to after approvals."""
+    principal, action = call.request.principal, call.request.action
+    agent_id, skill_id = recordable_id(principal.agent_id), recordable_id(action.skill_id)
+    row = (
+        decision_id, connection.ops.adapt_datetimefield_value(call.now), agent_id, principal.version,
+        skill_id, str(action.version)[:16], arguments.decode(), arguments_digest,
+        _dump(_describe(call.request.resource)), _dump(counters), effect.value, reason.value, detail,
+        _dump(decision.deciding_rules), decision.policy_version, call.task_id, call.trace_id,
+    )  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT, row)
+    body = {
+        "decisionId": decision_id,
+        "argumentsDigest": arguments_digest,
+        "decidingRules": list(decision.deciding_rules),
+        "policyVersion": decision.policy_version,
+        "agentVersion": principal.version,
+        "skillVersion": str(action.version)[:16],
+        "counters": counters,
+        "detail": detail,
+        "traceId": call.trace_id,
+    }
+    record(
+        Event(
+            type=EventType.DECISION_MADE,
+            at=call.now,
+            actor=f"agent:{agent_id}",
+            task_id=call.task_id,
+            agent_id=agent_id,
+            skill_id=skill_id,
+            decision=effect.value,
+            reason=reason.value,
+            body=body,
+        )
+    )
+
+
+def recordable_id(text: object) -> str:
+    """Return `text` if it is an id, else a word that says it is none: columns are narrow and logs are read."""
+    return str(text) if is_plain_id(text) else INVALID_ID
+
+
+def _describe(resource: Resource) -> dict[str, Any]:
+    return {
+        "hosts": resource.hosts,
+        "readPaths": resource.read_paths,
+        "writePaths": resource.write_paths,
+        "arguments": dict(resource.arguments),
+    }
+
+
+def _dump(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # a refused call may hold what JSON cannot; it is recorded all the same
+        return orjson.dumps({"unrecordable": ascii(value)[:500]}).decode()

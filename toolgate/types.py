@@ -1,0 +1,128 @@
+"""The gate's words: what is asked, what was decided, and the evidence for it. PURE."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class Effect(StrEnum):
+    """What a rule says, and what a decision came to."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    ASK = "ask"
+
+
+class Reason(StrEnum):
+    """Why the gate decided as it did; contract of the API."""
+
+    ALLOWED = "allowed"
+    APPROVED = "approved"
+    AGENT_UNKNOWN = "agent_unknown"
+    AGENT_DISABLED = "agent_disabled"
+    AGENT_QUARANTINED = "agent_quarantined"
+    SKILL_UNKNOWN = "skill_unknown"
+    SKILL_NOT_ALLOWED = "skill_not_allowed"
+    SKILL_QUARANTINED = "skill_quarantined"
+    TASK_TYPE_NOT_ASSIGNED = "task_type_not_assigned"
+    CALL_CEILING = "call_ceiling"
+    RATE_LIMITED = "rate_limited"
+    CONCURRENCY = "concurrency"
+    DOMAIN_NOT_ALLOWED = "domain_not_allowed"
+    ADDRESS_NOT_ALLOWED = "address_not_allowed"
+    READ_PATH = "read_path"
+    WRITE_PATH = "write_path"
+    ARGUMENT_NOT_ALLOWED = "argument_not_allowed"
+    OUTSIDE_TIME_WINDOW = "outside_time_window"
+    GRANT_EXPIRED = "grant_expired"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    PRICE_UNKNOWN = "price_unknown"
+    APPROVAL_REQUIRED = "approval_required"
+    APPROVAL_REJECTED = "approval_rejected"
+    APPROVAL_EXPIRED = "approval_expired"
+    APPROVAL_MISMATCH = "approval_mismatch"
+    INPUT_INVALID = "input_invalid"
+    AUDIT_UNAVAILABLE = "audit_unavailable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """The agent that wants to act, as its current configuration has it."""
+
+    agent_id: str
+    version: int
+    status: str = "enabled"  # enabled, paused, quarantined, disabled; "unknown" if there is no such agent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """The skill that is to be called."""
+
+    skill_id: str
+    version: str
+    known: bool = True
+    quarantined: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """What the call touches, normalised before any rule sees it.
+
+    Hosts are lower-case ASCII (IDNA); paths are real paths relative to the workspace root, "/"-separated,
+    with no "." or ".." and no symlink left in them.
+    """
+
+    hosts: tuple[str, ...] = ()
+    read_paths: tuple[str, ...] = ()
+    write_paths: tuple[str, ...] = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # scalar arguments by name, after defaults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question to the gate."""
+
+    principal: Principal
+    action: Action
+    resource: Resource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A bound that the store decides atomically after the rules have allowed."""
+
+    rule_id: str
+    kind: str  # "calls_per_task" or "rate"
+    amount: int  # calls, or calls per second
+    burst: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What the rules came to, with the evidence: a value, no side effect."""
+
+    effect: Effect
+    reason: Reason
+    deciding_rules: tuple[str, ...]
+    policy_version: int
+    limits: tuple[Limit, ...] = ()
+    detail: str = ""  # one sentence for people: which host, which path, which argument
+    domains: tuple[str, ...] = ()  # what the allowing rules let the call reach, for checks at each redirect
+    read_scopes: tuple[str, ...] = ()
+    write_scopes: tuple[str, ...] = ()
+    approval_rule: str = ""  # the rule that asks, when effect is ASK
+    four_eyes: bool = True  # when effect is ASK: not to be answered by the one who submitted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A skill call on its way to the gate, with all that binds it to its task."""
+
+    request: Request
+    arguments: Mapping[str, Any]  # the validated input, JSON-ready: exactly what will run
+    task_id: str
+    trace_id: str
+    submitted_by: str  # user name of the one who submitted the task: may not approve it
+    now: datetime
