@@ -8,6 +8,9 @@ if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator_site.settings")
     if sys.version_info[:2] != (3, 13):
         sys.exit("manage.py: Python 3.13 is needed, and this is " + sys.version.split()[0] + ": use .venv/bin/python")
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        # Counters are files from the moment they are declared.
+        os.makedirs(os.environ["PROMETHEUS_MULTIPROC_DIR"], mode=0o700, exist_ok=True)
     if sys.argv[1:2] == ["serve"]:
         # Before Django is loaded: what cannot work is said at once, and MongoDB starts meanwhile.
         from orchestrator_site import launch

@@ -1,6 +1,6 @@
 """One guided form per skill, made from its input schema and judged by its input model."""
 
-import json
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,8 +13,8 @@ from django.core.files.uploadedfile import UploadedFile
 from django.utils import timezone
 from pydantic import ValidationError
 
-from agents import tables
 from agents.files import store_upload
+from agents.form_fields import DocumentField, JsonField, RowsFileField, write_json
 from agents.skills.base import Skill
 
 PREFIX = "in_"  # before every field that stems from the schema
@@ -34,7 +34,6 @@ PLACEHOLDERS = {
 }
 LONG_TEXT = 500  # characters; a text that may be longer gets an area
 MAX_RUN_AHEAD = timedelta(days=365)
-MAX_DEPTH = 100
 
 Schema = Mapping[str, Any]
 
@@ -75,7 +74,21 @@ class OrderForm(forms.Form):
                 self.skill.input_model.model_validate(self.collect_input())
             except ValidationError as error:
                 self._show(error)
+            if len(orjson.dumps(self.collect_input())) > settings.MAX_BODY_BYTES:
+                limit = settings.MAX_BODY_BYTES // 1_000_000
+                self.add_error(None, f"The input is larger than {limit} MB. Send it as a file and parse it instead.")
         return cleaned
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what makes this order this order: its input, its options, and the content of what was uploaded."""
+        uploads = {name: self.cleaned_data.get(PREFIX + name + FILE_SUFFIX) for name in PATH_FIELDS}
+        run_at = self.cleaned_data["run_at"]
+        return {
+            "input": self.collect_input(),
+            "uploads": {name: _digest(upload) for name, upload in uploads.items() if upload is not None},
+            "priority": self.cleaned_data["priority"] or 0,
+            "runAt": run_at.isoformat() if run_at else None,
+        }
 
     def collect_input(self) -> dict[str, Any]:
         """Return the input as the wire has it; what was left empty is left out, so that defaults apply."""
@@ -117,82 +130,12 @@ class OrderForm(forms.Form):
         return [self["priority"], self["run_at"]]
 
 
-class DocumentField(forms.FileField):
-    """A document for the workspace, no larger than one may be."""
-
-    def clean(self, data: Any, initial: Any = None) -> Any:
-        """Return the file, None if none was chosen."""
-        upload = super().clean(data, initial)
-        if upload is not None and upload.size > settings.MAX_UPLOAD_BYTES:
-            raise forms.ValidationError(f"The file is larger than {settings.MAX_UPLOAD_BYTES // 1_000_000} MB.")
-        return upload
-
-
-class JsonField(forms.CharField):
-    """A JSON value in a text area."""
-
-    def __init__(self, *, example: Any, **kwargs: Any):
-        text = write_json(example)
-        rows = min(max(text.count("\n") + 2, 5), 16)
-        widget = forms.Textarea(attrs={"class": "textarea code-in", "rows": rows, "spellcheck": "false"})
-        super().__init__(widget=widget, initial=text, **kwargs)
-
-    def clean(self, value: Any) -> Any:
-        """Return the parsed value, None if the area is empty."""
-        text = super().clean(value)
-        return None if not text else read_json(text)
-
-
-class RowsFileField(forms.FileField):
-    """A CSV or JSON file whose rows become the value."""
-
-    def clean(self, data: Any, initial: Any = None) -> Any:
-        """Return the rows, None if no file was chosen."""
-        upload: UploadedFile[Any] | None = super().clean(data, initial)
-        if upload is None:
-            return None
-        try:
-            return tables.read_rows(upload)
-        except tables.TableUnreadable as error:
-            raise forms.ValidationError(error.message) from error
-
-
-def write_json(value: Any) -> str:
-    """Return JSON as a person writes it: one line for each entry of the outermost object or list."""
-    if isinstance(value, dict) and value:
-        lines = [f"  {json.dumps(key)}: {json.dumps(inner, ensure_ascii=False)}" for key, inner in value.items()]
-        return "{\n" + ",\n".join(lines) + "\n}"
-    if isinstance(value, list) and value:
-        return "[\n" + ",\n".join(f"  {json.dumps(inner, ensure_ascii=False)}" for inner in value) + "\n]"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def read_json(text: str) -> Any:
-    """Return a JSON value without NUL and no deeper than `MAX_DEPTH`.
-
-    Raises: django.forms.ValidationError that names the place.
-    """
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise forms.ValidationError(f"This is not JSON: {error.msg} at {where}.") from error
-    _check_value(value, depth=1)
-    return value
-
-
-def _check_value(value: Any, *, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise forms.ValidationError(f"This is nested deeper than {MAX_DEPTH} levels.")
-    if isinstance(value, str) and "\0" in value:
-        raise forms.ValidationError("A text in this holds a NUL character. Remove it.")
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _check_value(key, depth=depth + 1)
-            _check_value(inner, depth=depth + 1)
-    elif isinstance(value, list):
-        for inner in value:
-            _check_value(inner, depth=depth + 1)
+def _digest(upload: "UploadedFile[Any]") -> str:
+    digest = hashlib.sha256()
+    for chunk in upload.chunks():
+        digest.update(chunk)
+    upload.seek(0)
+    return digest.hexdigest()
 
 
 # --- from schema to fields --------------------------------------------------------------------------------------
@@ -225,14 +168,15 @@ class _Spec:
     def label(self) -> str:
         """The property's name as words: "filePath" → "File path"."""
         words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in self.name)
-        return words[:1].upper() + words[1:].replace(" ms", " (ms)").replace(" url", " URL")
+        return "URL" if self.name == "url" else words[:1].upper() + words[1:].replace(" ms", " (ms)")
 
     @property
     def hint(self) -> str:
         """What the schema says about it, with its bounds."""
         low, high = self.schema.get("minimum"), self.schema.get("maximum")
-        bounds = f"{low:,} to {high:,}." if low is not None and high is not None else ""
-        return " ".join(part for part in (str(self.schema.get("description", "")), bounds) if part)
+        told = str(self.schema.get("description", ""))
+        bounds = f"{low:,} to {high:,}." if low is not None and high is not None and f"{high:,}" not in told else ""
+        return " ".join(part for part in (told, bounds) if part)
 
     @property
     def common(self) -> dict[str, Any]:

@@ -80,5 +80,7 @@ def _cut(name: str, headers: Sequence[Any], rows: Sequence[Sequence[Any]]) -> Ta
 def _cell(value: Any) -> str:
     if isinstance(value, Mapping) and "formatted" in value:
         value = value["formatted"]
+    if value is None:
+        return ""
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
     return text[:MAX_LINE]

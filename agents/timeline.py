@@ -30,10 +30,10 @@ _EFFECTS = {
     "deny": ("The gate refused", "barred", "deny"),
 }
 _STEPS = {
-    StepState.INTENT: ("running", "run"),
-    StepState.DONE: ("tick", "allow"),
-    StepState.FAILED: ("failed", "deny"),
-    StepState.UNKNOWN: ("alert", "ask"),
+    StepState.INTENT: ("is running", "running", "run"),
+    StepState.DONE: ("finished", "tick", "allow"),
+    StepState.FAILED: ("failed", "failed", "deny"),
+    StepState.UNKNOWN: ("may or may not have finished", "alert", "ask"),
 }
 
 
@@ -88,9 +88,9 @@ def _of_decisions(decisions: Iterable[DecisionRecord]) -> Iterator[Moment]:
 
 def _of_steps(steps: Iterable[Step]) -> Iterator[Moment]:
     for step in steps:
-        glyph, tint = _STEPS[StepState(step.state)]
+        words, glyph, tint = _STEPS[StepState(step.state)]
         yield Moment(
-            title=step.skill_id or step.kind,
+            title=f"{step.skill_id or step.kind} {words}",
             glyph=glyph,
             tint=tint,
             at=step.started_at,

@@ -143,12 +143,14 @@ def send_result(request: HttpRequest, task_id: str) -> HttpResponse:
 @require_safe
 def send_artifact(request: HttpRequest, task_id: str, name: str) -> FileResponse:
     """Send one file of a task, as a download: what a skill wrote is never shown as a page of ours."""
+    artifact = queries.find_artifact(task_id, name)
+    if artifact is None:
+        raise Http404("no such file")
     try:
-        opened = open_artifact(task_id, name, actor=f"user:{request.user.get_username()}", now=timezone.now())
+        file = open_artifact(artifact, actor=f"user:{request.user.get_username()}", now=timezone.now())
     except ArtifactNotFound as error:
         raise Http404(str(error)) from error
-    filename = opened.artifact.name
-    return FileResponse(opened.file, as_attachment=True, filename=filename, content_type="application/octet-stream")
+    return FileResponse(file, as_attachment=True, filename=artifact.name, content_type="application/octet-stream")
 
 
 # --- order, cancel, retry ---------------------------------------------------------------------------------------
@@ -197,7 +199,7 @@ def _submit(request: HttpRequest, form: OrderForm, *, agent_id: str, skill_id: s
     except (AdmissionRefused, FileNotKept, FileTooLarge) as error:
         form.add_error(None, str(error))
         return None
-    digest = queue.digest_of({"agent": agent_id, "skill": skill_id, "input": values})
+    digest = queue.digest_of({"agent": agent_id, "skill": skill_id, **form.fingerprint()})
     order = Order(
         agent_id=agent_id,
         skill_id=skill_id,

@@ -1,7 +1,11 @@
 """Who may sign in to the console: accounts are made by an administrator, never by a visitor."""
 
+from typing import Any
+
 from allauth.account.adapter import DefaultAccountAdapter
-from django.http import HttpRequest
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 
 
 class ClosedSignupAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -10,3 +14,8 @@ class ClosedSignupAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         """Refuse everybody."""
         return False
+
+    def respond_user_inactive(self, request: HttpRequest, user: Any) -> HttpResponse:
+        """Send who was locked out back to the login, rather than to a page that is open to all."""
+        messages.error(request, "This account is switched off. Ask an administrator.")
+        return redirect("account_login")

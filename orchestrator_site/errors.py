@@ -17,6 +17,7 @@ from django.http.multipartparser import MultiPartParserError
 from django.utils import timezone
 from django.views import defaults
 from rest_framework import exceptions as drf
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
@@ -127,9 +128,12 @@ def _find_entry(error: Exception) -> Entry:
 def handle_exception(error: Exception, context: Mapping[str, Any]) -> Response:
     """Answer an error of a DRF view; audit a token's use beyond its grant; log what was not foreseen."""
     set_rollback()
+    request, view = context["request"], context["view"]
+    if isinstance(error, drf.PermissionDenied) and _lacks_method(view, request.method):
+        error = drf.MethodNotAllowed(request.method)
     problem = describe(error)
-    if isinstance(error, drf.PermissionDenied):
-        _audit_refusal(context)
+    if isinstance(error, drf.PermissionDenied) and isinstance(request.auth, Grant):
+        problem["detail"] = _refuse_scope(request, request.auth, view)
     if problem["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request failed", exc_info=error, extra={"action": "api.failed", "code": problem["code"]})
     return Response(problem, status=problem["status"], headers=_headers(error), content_type=CONTENT_TYPE)
@@ -145,15 +149,20 @@ def _headers(error: Exception) -> dict[str, str]:
     return headers
 
 
-def _audit_refusal(context: Mapping[str, Any]) -> None:
-    request, view = context["request"], context["view"]
-    if not isinstance(request.auth, Grant):
-        return
-    scope = required_scope(view, request.method or "") or "none"
+def _lacks_method(view: Any, method: str) -> bool:
+    """Say whether a view that names its scopes by method has none for this one."""
+    return isinstance(getattr(view, "required_scope", None), dict) and required_scope(view, method) is None
+
+
+def _refuse_scope(request: Request, grant: Grant, view: Any) -> str:
+    """Audit that a token's scope was lacking, and return what to say of it."""
+    method = str(request.method)
+    scope = required_scope(view, method) or "of nobody"
     try:
-        record_refusal(request.auth, scope=scope, method=request.method, path=request.path, now=timezone.now())
+        record_refusal(grant, scope=scope, method=method, path=request.path, now=timezone.now())
     except DatabaseError:  # the refusal stands, whether or not it can be written down
         log.exception("a refusal could not be audited", extra={"action": "api.unaudited"})
+    return f"This needs the scope {scope}, which the token or its owner's roles lack. {_UNCHANGED}"
 
 
 # --- Django ---------------------------------------------------------------------------------------------------

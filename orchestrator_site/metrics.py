@@ -6,7 +6,6 @@ count into files of one folder, and each answers for all.
 """
 
 import asyncio
-import atexit
 import os
 import re
 from collections import Counter
@@ -38,7 +37,7 @@ _PID = re.compile(r"_(\d+)\.db$")
 def render_metrics() -> bytes:
     """Return everything that is measured, in Prometheus' text format."""
     _refresh_from_store()
-    return generate_latest(_registry())
+    return generate_latest(find_registry())
 
 
 def _refresh_from_store() -> None:
@@ -50,7 +49,8 @@ def _refresh_from_store() -> None:
     get_ledger_status()  # sets the lag
 
 
-def _registry() -> CollectorRegistry:
+def find_registry() -> CollectorRegistry:
+    """Return what this process counts in, or what all processes of this machine do."""
     if not shared_folder():
         return REGISTRY
     shared = CollectorRegistry()
@@ -65,19 +65,17 @@ def shared_folder() -> Path | None:
 
 
 def tidy_shared_folder() -> None:
-    """Forget the live gauges of processes that are gone, and those of this one when it ends.
+    """Forget the live gauges of processes that are gone.
 
     Their counters stay: a counter that went down would look like a restart of everything.
     """
     folder = shared_folder()
     if folder is None:
         return
-    folder.mkdir(parents=True, exist_ok=True)
     pids = {int(found[1]) for path in folder.glob("*.db") if (found := _PID.search(path.name))}
     for pid in pids:
         if not Path("/proc", str(pid)).exists():
             mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
-    atexit.register(mark_process_dead, os.getpid(), str(folder))
 
 
 class MetricsApp:

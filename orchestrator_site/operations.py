@@ -10,7 +10,7 @@ from drf_spectacular.openapi import AutoSchema
 from orchestrator_site.roles import required_scope
 
 
-class ScopedSchema(AutoSchema):  # type: ignore[misc]
+class ScopedSchema(AutoSchema):
     """DRF: each operation names the scope that it needs."""
 
     def get_extensions(self) -> dict[str, Any]:

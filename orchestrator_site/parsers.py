@@ -62,7 +62,7 @@ def is_deeper(value: Any, limit: int) -> bool:
         level = [child for children in inner for child in children if isinstance(child, (dict, list))]
         if not level:
             return False
-    return True
+    return bool(level)
 
 
 def _explain(error: orjson.JSONDecodeError, text: str) -> NoReturn:
@@ -71,7 +71,7 @@ def _explain(error: orjson.JSONDecodeError, text: str) -> NoReturn:
         _refuse_depth()
     if "surrogate" in error.msg:
         _refuse("json_lone_surrogate", f"A text holds half of a surrogate pair, in the text at {where}.")
-    if _WHOLE_NUMBER.match(text, error.pos):
+    if "infinity" in error.msg and _WHOLE_NUMBER.match(text, error.pos):
         _refuse_range()
     if "infinity" in error.msg or _NOT_A_NUMBER.match(text, error.pos):
         _refuse("json_not_finite", f"A number is not finite, at {where}. JSON has no NaN and no infinity.")

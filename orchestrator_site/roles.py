@@ -78,9 +78,10 @@ class HasScope(BasePermission):
 
     def has_permission(self, request: Request, view: Any) -> bool:
         scope = required_scope(view, request.method or "")
-        if scope is None or request.auth is None:
+        grant: Any = request.auth
+        if scope is None or grant is None:
             return False
-        return scope == ANY_TOKEN or scope in request.auth.granted
+        return scope == ANY_TOKEN or scope in grant.granted
 
 
 ANY_TOKEN = "any"  # noqa: S105  (a marker, not a secret)

@@ -135,7 +135,8 @@ class Server:
                 log.error("%s did not stop in time", part.name, extra={"action": "serve.part-late"})
         if self._mongodb:
             self._mongodb.stop_server(timeout_seconds=1.0)
-        log.info("stopped", extra={"action": "serve.stopped", "seconds": round(time.monotonic() - started, 2)})
+        if self._web:
+            log.info("stopped", extra={"action": "serve.stopped", "seconds": round(time.monotonic() - started, 2)})
 
 
 def _end_late() -> None:

@@ -1,6 +1,7 @@
 """Every address that Django answers. Streams, sockets and the scrape are in `routing`."""
 
 from allauth.account import views as account
+from django.contrib.auth.decorators import login_required
 from django.urls import URLPattern, URLResolver, include, path
 
 from orchestrator_site.health import show_health, show_ready
@@ -8,8 +9,7 @@ from orchestrator_site.health import show_health, show_ready
 # Only these of allauth's: the others need e-mail, or would let visitors make accounts.
 ACCOUNT_URLS: list[URLPattern | URLResolver] = [
     path("login/", account.login, name="account_login"),
-    path("logout/", account.logout, name="account_logout"),
-    path("inactive/", account.account_inactive, name="account_inactive"),
+    path("logout/", login_required(account.logout), name="account_logout"),
     path("reauthenticate/", account.reauthenticate, name="account_reauthenticate"),
     path("password/change/", account.password_change, name="account_change_password"),
 ]

@@ -8,7 +8,6 @@ GateError
 ├── HostInvalid            not a plain DNS name
 ├── NoRuleToWiden          no allow rule of this agent and skill names domains
 ├── HostDenied             a deny rule names the host, and deny wins
-├── AnswerInvalid          a request about approvals that says nothing clear
 ├── PermitViolation        a skill was about to run without the gate's leave: a bug or an attack, never caught
 └── ApprovalError
     ├── ApprovalNotFound
@@ -106,16 +105,6 @@ class PermitViolation(GateError):
     """A skill was about to run without the gate's leave. Never catch this to go on: the call did not run."""
 
     code = "permit_violation"
-
-
-class AnswerInvalid(GateError):
-    """The request's fields or parameters are not as they must be; nothing was decided."""
-
-    code = "input_invalid"
-
-    def __init__(self, message: str, *, status: int = 422):
-        super().__init__(message)
-        self.status = status
 
 
 class ApprovalError(GateError):

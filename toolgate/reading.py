@@ -60,7 +60,7 @@ def read_query(query: "QueryDict", known: Iterable[str]) -> dict[str, str]:
     allowed = sorted(known)
     for name, values in query.lists():
         if name not in allowed:
-            raise BadQuery(f"There is no parameter {ascii(name)[:64]}; known are {', '.join(allowed)}.")
+            raise BadQuery(f"There is no parameter {ascii(name)[:64]}; known are {', '.join(allowed) or 'none'}.")
         if len(values) != 1:
             raise BadQuery(f"{name} is given {len(values)} times.")
     return {name: values[0] for name, values in query.lists()}

@@ -20,6 +20,7 @@ def main(names: Iterable[str]) -> None:
     """Run what is named, or everything."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator_site.settings")
     os.environ.setdefault("SECRET_KEY", "bench" * 10)
+    os.environ.setdefault("LOG_LEVEL", "WARNING")  # docket tells of each task
     django.setup()
     print(f"Python {platform.python_version()}, {os.cpu_count()} CPUs, {platform.machine()}, {platform.release()}")
     for name in names or MODULES:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 
@@ -39,13 +39,13 @@ def put_load(port: int, requests: Iterator[bytes], *, connections: int) -> Resul
     return asyncio.run(_put_load(port, requests, connections))
 
 
-def put_load_for(port: int, make: Callable[[], bytes], *, connections: int, seconds: float) -> Result:
-    """Send what `make` gives until `seconds` are over."""
+def put_load_for(port: int, request: bytes, *, connections: int, seconds: float) -> Result:
+    """Send the same request again and again until `seconds` are over."""
     end_at = time.perf_counter() + seconds
 
     def until_then() -> Iterator[bytes]:
         while time.perf_counter() < end_at:
-            yield make()
+            yield request
 
     return put_load(port, until_then(), connections=connections)
 

@@ -51,7 +51,7 @@ def measure(name: str, port: int, token: str) -> list[dict[str, Any]]:
         for view, path in PATHS.items():
             request = post_bytes(path, port=port, token=token, body=make_body())
             seconds = SECONDS if number else 1.0
-            result = put_load_for(port, lambda request=request: request, connections=CONNECTIONS, seconds=seconds)
+            result = put_load_for(port, request, connections=CONNECTIONS, seconds=seconds)
             if set(result.statuses) != {202}:
                 raise RuntimeError(f"{path} answered {result.statuses}")
             if number:  # the first round is for warming up

@@ -96,7 +96,7 @@ def open_page(
 
 def watch(page: Page, complaints: list[str]) -> None:
     """Write down console errors, uncaught exceptions and what the content security policy blocked."""
-    page.expose_function("report_violation", lambda text: complaints.append(text))
+    page.expose_function("report_violation", lambda text: complaints.append(f"blocked: {text}"))
     page.add_init_script(WATCH_CSP)
     page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
     page.on("console", lambda said: complaints.append(f"{page.url}: {said.text}") if said.type == "error" else None)

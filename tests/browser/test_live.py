@@ -151,7 +151,7 @@ def test_a_lost_connection_is_said_and_forgotten_when_it_is_back(open_page: Open
     page.route_web_socket("**/ws/console/", _connect)
     page.goto("/live/")
     expect(page.locator("[data-conn-word]")).to_have_text("Reconnecting")
-    expect(page.get_by_text("Nothing is lost, events are kept.")).to_be_visible()
+    expect(page.get_by_text("Nothing is lost, events are kept.")).to_be_visible(timeout=10_000)
     line_is_up = True
     expect(page.locator("[data-conn-word]")).to_have_text("Live", timeout=20_000)
     expect(page.get_by_text("Nothing is lost, events are kept.")).to_be_hidden()

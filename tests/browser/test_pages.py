@@ -116,7 +116,7 @@ def test_the_folded_menu_opens_by_keyboard(open_page: OpenPage) -> None:
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("navigation").get_by_role("link", name="Audit")).to_be_visible()
+    expect(page.get_by_role("navigation").get_by_role("link", name="Audit", exact=True)).to_be_visible()
     assert findings(page) == []
 
 

@@ -85,7 +85,7 @@ def test_another_person_approves_and_the_task_goes_on(open_page: OpenPage) -> No
 
     other = open_page("/", user="approver")
     other.get_by_role("navigation", name="Main").get_by_role("link", name="Approvals").click()
-    other.locator(".item").first.click()
+    other.locator(".item", has_text="examples/approved.txt").first.click()
     expect(other.locator("#arguments")).to_contain_text("approved\\n")
     other.get_by_label("Note (kept in the audit trail)").fill("read it")
     other.get_by_role("button", name="Approve once").click()

@@ -29,7 +29,7 @@ def trail(audit_store: Any) -> Any:
 def get(query: str = "", *, scope: str | None = "audit:read") -> tuple[int, Any]:
     """Return the status and the body of an answer to one whose token has the scope."""
     request = APIRequestFactory().get(f"/api/audit{query}")
-    request.request_id = "r-1"
+    request.request_id = "r-1"  # type: ignore[attr-defined]
     user = SimpleNamespace(is_authenticated=True, is_active=True, username="axel")
     if scope is not None:
         force_authenticate(request, user=user, token=SimpleNamespace(granted={scope}))

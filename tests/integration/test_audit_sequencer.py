@@ -22,6 +22,7 @@ from audit.queries import read_range
 from audit.sequencer import Sequencer, StoreState
 from audit.status import check_store, get_ledger_status
 from audit.wire import chain_entry
+from orchestrator_site.embedded import EmbeddedMongo
 from tests import servers
 from tests.audit_cast import NOW, record_events, wait_until
 
@@ -57,7 +58,7 @@ def assert_store_equals_ledger(collection: Any, count: int) -> None:
 
 
 @pytest.fixture
-def own_mongodb(settings: Any) -> Iterator[servers.EmbeddedMongo]:
+def own_mongodb(settings: Any) -> Iterator[EmbeddedMongo]:
     """A store of the test's own, to be killed."""
     with servers.run_mongodb() as server:
         settings.MONGODB_URI = ""
@@ -111,7 +112,7 @@ def test_a_batch_that_arrived_in_part_is_completed(audit_store: Any) -> None:
     assert_store_equals_ledger(audit_store, 6)
 
 
-def test_with_the_store_away_it_goes_on_numbering_and_says_so(own_mongodb: servers.EmbeddedMongo) -> None:
+def test_with_the_store_away_it_goes_on_numbering_and_says_so(own_mongodb: EmbeddedMongo) -> None:
     record_events(2)
     sequencer = Sequencer("one")
     drain(sequencer)
@@ -279,7 +280,7 @@ def test_two_at_once_fighting_for_the_lease_make_one_chain(audit_store: Any) -> 
     assert_store_equals_ledger(audit_store, 150)
 
 
-def test_the_store_killed_under_load_loses_and_doubles_nothing(own_mongodb: servers.EmbeddedMongo) -> None:
+def test_the_store_killed_under_load_loses_and_doubles_nothing(own_mongodb: EmbeddedMongo) -> None:
     stop = threading.Event()
     sequencer = Sequencer("one")
     thread = threading.Thread(target=sequencer.run_forever, args=(stop,))
@@ -312,7 +313,7 @@ def test_the_store_killed_under_load_loses_and_doubles_nothing(own_mongodb: serv
     assert_store_equals_ledger(documents.get_collection(), len(recorded) * 5)
 
 
-def test_a_store_that_hangs_is_given_up(own_mongodb: servers.EmbeddedMongo) -> None:
+def test_a_store_that_hangs_is_given_up(own_mongodb: EmbeddedMongo) -> None:
     record_events(1)
     sequencer = Sequencer("one")
     drain(sequencer)

@@ -116,7 +116,8 @@ def test_a_gap_is_filled_in_pages() -> None:
     record_events(700)
     last = ship()
     client = sign_in("axel")
-    seen, after = [], 0
+    seen: list[int] = []
+    after: int | None = 0
     while after is not None:
         answer = client.get(f"/live/events/?after={after}&to={last}").json()
         seen += [item["seq"] for item in answer["items"]]

@@ -1,5 +1,6 @@
 """Tasks in the console: the guided forms, the task page, and what a person may do to a task."""
 
+import hashlib
 import re
 from typing import Any
 
@@ -80,6 +81,43 @@ def test_the_same_form_sent_twice_is_one_task_and_changed_is_another() -> None:
     assert Task.objects.count() == 2
 
 
+def test_the_same_upload_sent_twice_is_one_task_and_another_file_is_another(settings: Any, tmp_path: Any) -> None:
+    settings.WORKSPACE_ROOT = tmp_path
+    client = sign_in("olga")
+    sent = fill(client, PARSE_FORM, in_format="csv")
+    answers = [
+        client.post(PARSE_FORM, sent | {"in_filePath_file": SimpleUploadedFile("a.csv", content)})["Location"]
+        for content in (CSV, CSV, CSV.replace(b"3", b"4"))
+    ]
+    assert answers[0] == answers[1] != answers[2]
+
+
+def test_an_order_with_other_options_is_another_order() -> None:
+    client = sign_in("olga")
+    sent = fill(client, FETCH_FORM, in_url="https://arxiv.org/abs/1")
+    client.post(FETCH_FORM, sent)
+    client.post(FETCH_FORM, sent | {"priority": "5"})
+    assert sorted(Task.objects.values_list("priority", flat=True)) == [0, 5]
+
+
+def test_an_input_that_would_be_too_large_by_the_api_is_too_large_here() -> None:
+    client = sign_in("olga")
+    names = ",".join(f"a-rather-long-name-of-a-column-{number}" for number in range(40))
+    rows = SimpleUploadedFile("wide.csv", "\n".join([names, *[",".join("1" * 40)] * 4000]).encode())
+    answer = client.post(NORMALISE_FORM, fill(client, NORMALISE_FORM, in_data_file=rows))
+    assert answer.status_code == 422
+    assert "larger than 1 MB" in text_of(answer)
+
+
+def test_too_many_tasks_at_once_are_told_to_wait(settings: Any) -> None:
+    settings.MAX_TASKS_PER_SECOND = 1
+    client = sign_in("olga")
+    sent = fill(client, FETCH_FORM, in_url="https://arxiv.org/abs/1")
+    answers = [client.post(FETCH_FORM, sent | {"in_url": f"https://arxiv.org/abs/{n}"}) for n in range(3)]
+    assert 422 in {answer.status_code for answer in answers}
+    assert "Too many tasks at once" in text_of(answers[-1])
+
+
 @pytest.mark.parametrize(
     ("path", "changes", "field", "words"),
     [
@@ -144,6 +182,7 @@ def test_the_rows_of_a_csv_become_the_data() -> None:
         (b"\xff\xfe\x00", "UTF-8"),
         (b"a\n\x00\n", "NUL"),
         (b"[1, 2", "not JSON"),
+        (b'["\\u0000"]', "NUL"),
         (b"a\n" + b"x" * 900_001, "larger than"),
         (b'a,b\n"x,1\n', "not CSV"),
     ],
@@ -230,7 +269,7 @@ def test_what_agents_and_users_wrote_is_inert() -> None:
 
 def test_an_error_says_what_happened_what_was_kept_and_what_to_do() -> None:
     page = text_of(sign_in("ada").get(f"/tasks/{make_refused_task().id}/"))
-    assert "example.com is not among the hosts of the rules" in page
+    assert "Example.com is not among the hosts of the rules" in page
     assert "The order is kept" in page
     assert "Allow the host for this agent and retry" in page
     assert "domain_not_allowed · market-research-fetch · policy version 1" in page
@@ -258,13 +297,15 @@ def test_a_file_of_a_task_is_sent_as_a_download_and_audited(settings: Any, tmp_p
     task = make_task()
     folder = tmp_path / "artifacts" / "tasks" / task.id
     folder.mkdir(parents=True)
-    (folder / "page.html").write_bytes(b"<script>alert(1)</script>")
+    content = b"<script>alert(1)</script>"
+    (folder / "page.html").write_bytes(content)
     Artifact.objects.create(
-        task=task, name="page.html", path=f"artifacts/tasks/{task.id}/page.html", size_bytes=25, sha256="0" * 64,
-        content_type="text/html", created_at=task.created_at,
+        task=task, name="page.html", path=f"artifacts/tasks/{task.id}/page.html", size_bytes=25,
+        sha256=hashlib.sha256(content).hexdigest(), content_type="text/html", created_at=task.created_at,
     )  # fmt: skip
     answer = sign_in("vera").get(f"/tasks/{task.id}/artifacts/page.html")
-    assert b"".join(answer.streaming_content) == b"<script>alert(1)</script>"
+    assert b"".join(answer.streaming_content) == content
+    assert answer["Content-Type"] == "application/octet-stream"
     assert answer["Content-Disposition"].startswith("attachment")
     assert LedgerEvent.objects.filter(type="artifact.read", task_id=task.id, actor="user:vera").count() == 1
     assert sign_in("vera").get(f"/tasks/{task.id}/artifacts/other.html").status_code == 404

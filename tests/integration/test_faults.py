@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -60,7 +61,7 @@ def wait_for_all(server: RunningServer, task_ids: list[str], timeout_seconds: fl
     raise AssertionError(f"not all ended: {states}\n{server.log()}")
 
 
-def query(server: RunningServer, sql: str, *parameters: str) -> list[tuple]:
+def query(server: RunningServer, sql: str, *parameters: str) -> list[tuple[Any, ...]]:
     connection = sqlite3.connect(server.var / "state.sqlite3", timeout=20)
     try:
         return connection.execute(sql, parameters).fetchall()
@@ -131,7 +132,7 @@ def test_sigterm_with_50_running(server: RunningServer, group: bool) -> None:
     slow = server.var / "workspace" / "slow"
     slow.mkdir()
     (slow / "testrunner.toml").write_text('[commands]\nunit-tests = ["python3", "-c", "import time; time.sleep(8)"]\n')
-    order = {"agentId": "skill-audit-agent", "skillId": "testRunner"}
+    order: dict[str, Any] = {"agentId": "skill-audit-agent", "skillId": "testRunner"}
     order["input"] = {"target": "slow", "command": "unit-tests"}
     with server.client() as client:
         slow_ids = [server.submit(client, **order) for _ in range(4)]

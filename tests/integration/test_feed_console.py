@@ -69,7 +69,8 @@ class Tab:
 
     async def open(self) -> bool:
         await self.socket.send_input({"type": "websocket.connect"})
-        return (await self.socket.receive_output(timeout=5))["type"] == "websocket.accept"
+        answer: dict[str, Any] = await self.socket.receive_output(timeout=5)
+        return bool(answer["type"] == "websocket.accept")
 
     async def say(self, **message: Any) -> None:
         await self.socket.send_input({"type": "websocket.receive", "text": json.dumps(message)})

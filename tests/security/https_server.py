@@ -104,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.0"
 
     def do_GET(self) -> None:
-        server: HttpsServer = self.server.server
+        server: HttpsServer = self.server.server  # type: ignore[attr-defined]
         server.seen.append((self.headers.get("Host", ""), self.path, dict(self.headers)))
         route = server.routes.get(self.path)
         if route is None:

@@ -70,8 +70,9 @@ def handed_to_invoke(tree: ast.Module) -> set[ast.AST]:
 
 def is_by_name(node: ast.AST) -> TypeGuard[ast.Call]:
     """Say whether `run` is looked up by its name as a text."""
-    is_lookup = isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in BY_NAME
-    return is_lookup and any(isinstance(word, ast.Constant) and word.value == "run" for word in node.args)
+    if not isinstance(node, ast.Call) or ast.unparse(node.func).split(".")[-1] not in BY_NAME:
+        return False
+    return any(isinstance(word, ast.Constant) and word.value == "run" for word in node.args)
 
 
 def find_side_doors(tree: ast.Module) -> list[str]:

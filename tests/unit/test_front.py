@@ -127,7 +127,7 @@ async def test_it_ends_a_connection_whose_head_does_not_end() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError("a request that never had a whole head")
 
-    config = uvicorn.Config(app, lifespan="off", log_config=None)  # type: ignore[arg-type]
+    config = uvicorn.Config(app, lifespan="off", log_config=None)
     state = uvicorn.server.ServerState()
 
     def make() -> BoundedHttpProtocol:

@@ -88,7 +88,7 @@ def test_who_may_not_act_at_all_is_told_so_first(principal: Any, action: Any, re
 
 
 def test_whatever_fails_inside_denies(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert judge([rule(domains=["a.org"])], Resource(hosts=(None,))).effect == "deny"  # type: ignore[arg-type]
+    assert judge([rule(domains=["a.org"])], Resource(hosts=(None,))).effect == "deny"
     monkeypatch.setattr("toolgate.engine._permit", lambda *_: 1 / 0)
     assert judge([rule()]).effect == "deny"
 

@@ -251,6 +251,7 @@ class TestProperties:
     def test_nothing_is_lost(self, value: Any, kind: str, *, required: bool) -> None:
         """A value comes out as it went in, or a note says so and holds the original."""
         output = normalise([{"x": value, "y": value}], {"x": {"type": kind, "required": required}})
+        assert isinstance(output.normalized, list)
         record = output.normalized[0]
         assert isinstance(record, dict)
         assert record["y"] == value

@@ -68,6 +68,14 @@
     const search = document.querySelector("[data-search]");
     if (search) { event.preventDefault(); search.focus(); }
   });
+  const failed = (shown) => document.querySelectorAll("[data-failed]").forEach((note) => { note.hidden = !shown; });
+  ["htmx:sendError", "htmx:responseError", "htmx:timeout"].forEach((name) => document.addEventListener(name, () => failed(true)));
+  // A session that ended answers with the login page, which is no part of this one.
+  document.addEventListener("htmx:beforeOnLoad", (event) => {
+    if (!new URL(event.detail.xhr.responseURL).pathname.startsWith("/accounts/")) return failed(false);
+    event.preventDefault();
+    location.reload();
+  });
   document.addEventListener("htmx:afterSwap", (event) => showAll(event.detail.elt.parentNode || document));
   window.console_page = { show, showAll };
   start();

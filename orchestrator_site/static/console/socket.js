@@ -4,7 +4,7 @@
   const { body } = document;
   const words = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", out: "Signed out", refused: "Not allowed", store: "Store away" };
   const SILENCE = 25000, BEAT = 10000, LONGEST = 20000, PATIENCE = 4000;
-  let socket, cursor = Number(body.dataset.last) || 0, wait = 500, silence, beat, offline, lastGood = new Date();
+  let socket, state, cursor = Number(body.dataset.last) || 0, wait = 500, silence, beat, offline, lastGood = new Date();
 
   const tell = (name, detail) => document.dispatchEvent(new CustomEvent("live:" + name, { detail }));
   const filters = () => {
@@ -15,13 +15,18 @@
   };
 
   function setState(name) {
+    state = name;
     tell("state", { name, word: words[name] });
-    clearTimeout(offline);
     const note = document.querySelector("[data-offline]");
-    if (name === "live") { lastGood = null; note.hidden = true; return; }
+    if (name === "live") {
+      clearTimeout(offline);
+      offline = lastGood = null;
+      note.hidden = true;
+      return;
+    }
     lastGood ||= new Date();
-    offline = setTimeout(() => {
-      const what = name === "store" ? "The audit store does not answer." : name === "out" ? "You are signed out." : "The live connection is away.";
+    offline ||= setTimeout(() => {
+      const what = { store: "The audit store does not answer.", out: "You are signed out." }[state] || "The live connection is away.";
       note.querySelector("[data-offline-what]").textContent = what;
       note.querySelector("[data-offline-since]").textContent = lastGood.toLocaleTimeString("en-GB");
       note.hidden = false;

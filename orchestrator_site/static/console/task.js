@@ -5,16 +5,16 @@
   const POLL = 4000, PAUSE = 150;
   let waiting;
 
-  // What a person is typing into must not be swapped away under their hands.
+  // What a person is typing, has typed or is about to press must not be swapped away under their hands.
   function isBusy() {
-    const { activeElement } = document;
-    return region().contains(activeElement) && activeElement.matches("input,textarea,select");
+    const fields = [...region().querySelectorAll("input:not([type=hidden]),textarea,select")];
+    return fields.some((field) => field === document.activeElement || field.value !== field.defaultValue);
   }
 
   function refresh() {
     waiting ||= setTimeout(() => {
       waiting = null;
-      if (isBusy()) { document.addEventListener("focusout", refresh, { once: true }); return; }
+      if (isBusy()) { setTimeout(refresh, POLL); return; }
       window.htmx.trigger(region(), "refresh");
     }, PAUSE);
   }
