@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 HEADER = "X-Request-Id"
 _RAW_HEADER = HEADER.lower().encode()
+_META = "HTTP_X_REQUEST_ID"
 _SANE = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 type Scope = MutableMapping[str, Any]
@@ -64,7 +65,9 @@ class RequestIdMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        request_id = choose_request_id(request.headers.get(HEADER))
+        if not request.META.get("CONTENT_LENGTH", "").isdecimal():
+            request.META["CONTENT_LENGTH"] = ""  # the metrics' middleware takes it for a number
+        request_id = choose_request_id(request.META.get(_META))
         request.request_id = request_id  # type: ignore[attr-defined]
         started = time.perf_counter()
         with log_context(request_id=request_id):

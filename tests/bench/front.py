@@ -18,7 +18,7 @@ def main(handler: str, port: int) -> None:
 
     inner = bridge_to_wsgi(get_wsgi_application()) if handler == "wsgi" else get_asgi_application()
     config = uvicorn.Config(
-        RequestIds(BodyGuard(inner)),  # type: ignore[arg-type]
+        RequestIds(BodyGuard(inner)),
         port=port,
         lifespan="off",
         log_config=None,

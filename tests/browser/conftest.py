@@ -1,6 +1,5 @@
 """A real server, a real browser, and an eye on everything the browser complains about."""
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,9 +9,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
+from tests.no_skips import find_chromium
 from tests.running import ROOT, RunningServer
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 # Kept where a test can ask for it, because a page that reloads forgets.
@@ -28,7 +27,7 @@ OpenPage = Callable[..., Page]
 def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
     """Start Debian's Chromium; as root it has no sandbox."""
     args = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-    return {**browser_type_launch_args, "executable_path": CHROMIUM, "args": args}
+    return {**browser_type_launch_args, "executable_path": find_chromium(), "args": args}
 
 
 @pytest.fixture(scope="session")

@@ -152,3 +152,9 @@ def make_waiting_task(**columns: Any) -> tuple[Task, Approval]:
         "expires_at": now + timedelta(minutes=30),
     }
     return task, Approval.objects.create(**(values | columns))
+
+
+def text_of(answer: Any) -> str:
+    """Return a page's markup."""
+    page: str = answer.content.decode()
+    return page

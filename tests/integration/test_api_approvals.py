@@ -120,7 +120,8 @@ def test_an_answer_under_another_policy_is_not_kept(ana: Api) -> None:
 
 def test_other_arguments_cannot_be_approved_yet(ana: Api) -> None:
     approval = park()
-    for value in ({}, None):
+    values: list[Any] = [{}, None]
+    for value in values:
         problem_of(decide(ana, approval, decision="approve", input=value), 422, "input_edit_unsupported")
     approval.refresh_from_db()
     assert approval.state == "pending"

@@ -168,9 +168,14 @@ def test_it_needs_a_token(anybody: Api) -> None:
 
 
 # --- probes ---------------------------------------------------------------------------------------------------
-def test_a_probe_looks_no_oftener_than_it_should(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = []
-    probe = Probe(lambda: looks.append(1) or "", fresh_seconds=60.0)  # type: ignore[func-returns-value]
+def test_a_probe_looks_no_oftener_than_it_should() -> None:
+    looks: list[int] = []
+
+    def look() -> str:
+        looks.append(1)
+        return ""
+
+    probe = Probe(look, fresh_seconds=60.0)
     for _ in range(3):
         assert probe.read().fault == ""
     assert len(looks) == 1
