@@ -81,7 +81,7 @@ def test_a_file_of_a_task_is_sent_as_a_download_and_audited(settings: Any, tmp_p
         sha256=hashlib.sha256(content).hexdigest(), content_type="text/html", created_at=task.created_at,
     )  # fmt: skip
     answer = sign_in("vera").get(f"/tasks/{task.id}/artifacts/page.html")
-    assert b"".join(answer.streaming_content) == content
+    assert b"".join(answer.streaming_content) == content  # type: ignore[attr-defined]
     assert answer["Content-Type"] == "application/octet-stream"
     assert answer["Content-Disposition"].startswith("attachment")
     assert LedgerEvent.objects.filter(type="artifact.read", task_id=task.id, actor="user:vera").count() == 1
