@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 RunNext = Callable[[], Awaitable[bool]]  # claim and run one task; False if there was none
 DOCKET_NAME = "orchestrator"
+TIMER_SECONDS = 60.0
 
 
 def enqueue(task_id: str, *, key: str, run_at: datetime | None) -> None:
@@ -108,6 +109,12 @@ class _Inbox:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._put, task_id)
 
+    def put_at(self, task_id: str, at: datetime) -> None:
+        """Leave a message when it is due; what is far off is left to the sweep."""
+        delay = (at - datetime.now(UTC)).total_seconds()
+        if self._loop is not None and delay <= TIMER_SECONDS:
+            self._loop.call_soon_threadsafe(self._loop.call_later, max(delay, 0.0), self._put, task_id)
+
     def _put(self, task_id: str) -> None:
         if not self._messages.full():
             self._messages.put_nowait(task_id)
@@ -124,6 +131,8 @@ class InProcessBackend(_CarriesIds):
         task_id, _key, run_at = args
         if run_at is None:
             _inbox.put(task_id)
+        else:
+            _inbox.put_at(task_id, datetime.fromisoformat(run_at))
         return self._result(task, args)
 
     async def consume(self, run_next: RunNext, *, slots: int, stop: asyncio.Event) -> None:

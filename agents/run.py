@@ -25,11 +25,14 @@ from pydantic import ValidationError
 
 from agents import artifacts, metrics, queue, registry, steps
 from agents.endings import Ending, finish
+from agents.models import Task
 from agents.orders import Cancelled, Delayed, Failed, Lease, Parked, Released, Retried, Succeeded, TaskError
 from agents.retry import Failure, decide_retry
 from agents.skills.base import Skill, SkillContext, SkillError, SkillRefused, dump
+from agents.states import TaskState
 from toolgate import approvals, enforcement
 from toolgate.enforcement import Permit, Verdict
+from toolgate.queries import list_permissions
 from toolgate.types import Action, Call, Effect, Principal, Reason, Request, Resource
 
 log = logging.getLogger(__name__)
@@ -187,11 +190,23 @@ def _end_refusal(lease: Lease, call: Call, verdict: Verdict, *, now: datetime) -
     if verdict.effect == Effect.ASK:
         approval = approvals.open_approval(call, verdict, task_type=lease.task_type)
         return Parked(approval_id=approval.id, reason=verdict.reason)
-    if verdict.reason == Reason.RATE_LIMITED and verdict.retry_after_seconds is not None:
-        run_at = now + timedelta(seconds=verdict.retry_after_seconds)
-        if lease.deadline_at is None or run_at <= lease.deadline_at:
-            return Delayed(run_at=run_at)
+    if verdict.reason == Reason.RATE_LIMITED and (lease.deadline_at is None or now < lease.deadline_at):
+        return Delayed(run_at=_find_turn(lease, verdict, now=now))
     return Failed(error=TaskError(code=verdict.reason, message=verdict.detail))
+
+
+def _find_turn(lease: Lease, verdict: Verdict, *, now: datetime) -> datetime:
+    """Return when a task over its rate is to come back: behind those that wait already, one interval each.
+
+    All at the same moment would be refused all but one, again and again, each time with a decision on record.
+    """
+    waiting = Task.objects.filter(
+        state=TaskState.QUEUED, agent_id=lease.agent_id, skill_id=lease.skill_id, run_at__gt=now
+    ).count()
+    rates = [permission.rate_per_second for permission in list_permissions(lease.agent_id, [lease.skill_id])]
+    interval = 1 / rates[0] if rates and rates[0] else 0.0
+    turn = now + timedelta(seconds=(verdict.retry_after_seconds or 0.0) + waiting * interval)
+    return min(turn, lease.deadline_at) if lease.deadline_at else turn
 
 
 def _end_error(lease: Lease, flow: Flow, opened: Opened, error: SkillError) -> Ending:

@@ -101,7 +101,8 @@ class Worker:
             except leases.WorkerGone:
                 self._abandon("the lease was taken away")
                 self.worker_id = await self._write(lambda: leases.register_worker(now=self._clock()))
-            except DatabaseError:
+            except Exception:  # whatever it is, without a beat the lease lapses
+                log.exception("the lease was not renewed", extra={"action": "worker.beat-failed"})
                 if time.monotonic() - self._last_beat > WATCHDOG_SECONDS:
                     self._abandon("the lease cannot be renewed")
             await asyncio.sleep(leases.BEAT_SECONDS)
@@ -132,7 +133,9 @@ class Worker:
             return await self._write(function)
         except DatabaseError:
             log.warning("the store is away", extra={"action": "worker.store-away"})
-            return ()
+        except Exception:  # a chore is done again in a moment; it must not end for a defect
+            log.exception("a chore failed", extra={"action": "worker.chore-failed"})
+        return ()
 
     def _cancel_from_thread(self, task_id: str) -> None:
         if self._loop is not None:

@@ -143,13 +143,27 @@ def test_a_refusal_is_never_retried(skill, submit, worker, ended):
     assert DecisionRecord.objects.get(task_id=task.id).effect == "deny"
 
 
-def test_a_rate_makes_a_task_wait_and_uses_no_attempt(skill, submit, worker, ended):
+def test_a_rate_makes_tasks_wait_their_turn_and_uses_no_attempt(skill, submit, worker, ended):
     rule = {"id": "slow", "agent": "content-agent", "skill": "scripted", "effect": "allow"}
-    publish_rules([rule | {"limits": {"ratePerSecond": 4, "burst": 1}}])
-    tasks = [submit(str(n), agent_id="content-agent") for n in range(4)]
+    publish_rules([rule | {"limits": {"ratePerSecond": 20, "burst": 1}}])
+    tasks = [submit(str(n), agent_id="content-agent") for n in range(30)]
     with worker():
         assert {(ended(task).state, task.attempt) for task in tasks} == {("succeeded", 1)}
-    assert LedgerEvent.objects.filter(type="task.delayed").exists()
+    delays = LedgerEvent.objects.filter(type="task.delayed").count()
+    assert 0 < delays < 2 * len(tasks), "each waits for its turn, they do not all come back at once"
+
+
+def test_a_task_over_its_rate_fails_only_at_its_deadline(skill, submit, worker, ended, settings):
+    rule = {"id": "slow", "agent": "content-agent", "skill": "scripted", "effect": "allow"}
+    publish_rules([rule | {"limits": {"ratePerSecond": 1, "burst": 1}}])
+    settings.TASK_DEADLINE_SECONDS = 1.5
+    tasks = [submit(str(n), agent_id="content-agent") for n in range(5)]
+    with worker():
+        codes = Counter(ended(task).error_code for task in tasks)
+    assert codes["rate_limited"] == len(tasks) - len(skill.calls)
+    late = [task for task in tasks if task.error_code]
+    assert late
+    assert all(task.ended_at >= task.deadline_at for task in late)
 
 
 def test_cancelling_a_waiting_task_ends_it_at_once(skill, submit):
