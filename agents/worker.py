@@ -96,16 +96,20 @@ class Worker:
         """Keep the lease; without it, stop all runs before others may claim them."""
         while True:
             try:
-                await self._write(lambda: leases.beat(self.worker_id, now=self._clock()))
-                self._last_beat = time.monotonic()
-            except leases.WorkerGone:
-                self._abandon("the lease was taken away")
-                self.worker_id = await self._write(lambda: leases.register_worker(now=self._clock()))
+                await self._renew()
             except Exception:  # whatever it is, without a beat the lease lapses
                 log.exception("the lease was not renewed", extra={"action": "worker.beat-failed"})
                 if time.monotonic() - self._last_beat > WATCHDOG_SECONDS:
                     self._abandon("the lease cannot be renewed")
             await asyncio.sleep(leases.BEAT_SECONDS)
+
+    async def _renew(self) -> None:
+        try:
+            await self._write(lambda: leases.beat(self.worker_id, now=self._clock()))
+        except leases.WorkerGone:
+            self._abandon("the lease was taken away")
+            self.worker_id = await self._write(lambda: leases.register_worker(now=self._clock()))
+        self._last_beat = time.monotonic()
 
     def _abandon(self, why: str) -> None:
         log.error("stopping all runs: %s", why, extra={"action": "worker.abandoned", "runs": len(self._runs)})

@@ -17,6 +17,7 @@ from orchestrator_site.logs import get_request_id
 from orchestrator_site.middleware import AsgiApp, Message, Receive, Scope, Send
 
 MAX_HEAD_BYTES = 64_000
+HEAD_TIMEOUT_SECONDS = 30.0
 MAX_BODY_BYTES = 12_000_000  # an upload of 10 MB and its multipart frame
 MAX_WAITING_BYTES = 100_000_000  # all bodies being received at once
 BODY_TIMEOUT_SECONDS = 30.0
@@ -26,10 +27,21 @@ _LENGTH = re.compile(rb"\d{1,12}")
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with a bound on the request's head, which it lacks."""
+    """uvicorn's HTTP protocol with bounds on the request's head, in size and in time, which it lacks."""
 
     _head_bytes = 0
     _in_head = True
+    _head_timer: asyncio.TimerHandle | None = None
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -43,11 +55,22 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head, self._head_bytes = True, 0
+        self._await_head()
 
     @override
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self._in_head = False
+        self._stop_waiting()
+
+    def _await_head(self) -> None:
+        self._stop_waiting()
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_SECONDS, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 class RefusedBodyError(Exception):

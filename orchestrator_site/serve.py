@@ -26,7 +26,7 @@ from orchestrator_site import stores
 from orchestrator_site.front import BoundedHttpProtocol
 from orchestrator_site.launch import Launch
 from orchestrator_site.parts import MongodbPart, Part, SequencerPart, WorkerPart
-from orchestrator_site.preflight import Claim, PreflightError, fail
+from orchestrator_site.preflight import Claim, PreflightError
 from orchestrator_site.welcome import welcome
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,8 @@ def serve(launch: Launch) -> NoReturn:
     try:
         server.run(prepare_stores=lambda: prepare_stores(launch.claim), on_ready=lambda: welcome(launch))
     except (PreflightError, ImproperlyConfigured) as error:
-        fail(str(error))
+        print(f"serve: {error}", file=sys.stderr)  # noqa: T201
+        end_process(1)  # at once: parts that are still starting would complain of an interpreter that goes away
     end_process(0)
 
 
@@ -53,6 +54,7 @@ def prepare_stores(claim: Claim) -> None:
     Raises: PreflightError.
     """
     stores.refuse_wrong_settings()
+    stores.refuse_missing_static_files()
     if claim.web_only:
         stores.refuse_unapplied()
     else:
@@ -90,11 +92,11 @@ class Server:
         self._stopping = False
 
     def run(self, *, prepare_stores: Callable[[], None], on_ready: Callable[[], None]) -> None:
-        """Serve until SIGTERM or Ctrl-C, then wind everything up.
+        """Serve until SIGTERM, Ctrl-C or the terminal's end, then wind everything up.
 
         Raises: PreflightError if something cannot start.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._stop)
         try:
             prepare_stores()

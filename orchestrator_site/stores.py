@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from django.apps import apps
+from django.conf import settings
 from django.core.checks import ERROR, run_checks
 from django.core.management import call_command
 from django.db import connection
@@ -25,6 +26,15 @@ def refuse_wrong_settings() -> None:
         if finding.level >= ERROR:
             raise PreflightError(f"{finding.msg} ({finding.id}). {finding.hint or ''}")
         log.warning("%s. %s", finding.msg, finding.hint, extra={"action": "settings.warned", "id": finding.id})
+
+
+def refuse_missing_static_files() -> None:
+    """Without them no page has a style, and whoever opens one learns nothing of why.
+
+    Raises: PreflightError.
+    """
+    if not Path(settings.STATIC_ROOT, "staticfiles.json").exists():
+        raise PreflightError(f"{settings.STATIC_ROOT} holds no static files: run make static")
 
 
 def find_unapplied() -> set[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """The process that `make run` starts: its begin, its end, and what it says when it cannot begin."""
 
+import asyncio
 import os
 import re
 import shlex
@@ -16,6 +17,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from websockets.asyncio.client import connect
+from websockets.typing import Origin
 
 from tests.running import ROOT, RunningServer, free_port
 
@@ -119,6 +122,29 @@ def test_it_stops_in_time_with_streams_open(server: RunningServer) -> None:
             assert time.monotonic() - started < STOP_SECONDS
 
 
+async def test_it_stops_in_time_with_a_console_open(server: RunningServer) -> None:
+    server.start()
+    origin = Origin(server.url)
+    cookies = {"Cookie": log_in(server)}
+    async with connect(f"ws://127.0.0.1:{server.port}/ws/console/", origin=origin, additional_headers=cookies) as tab:
+        await tab.send('{"op": "hello", "last": null, "filters": {}}')
+        assert '"hello"' in await asyncio.wait_for(tab.recv(), 10)
+        started = time.monotonic()
+        assert await asyncio.to_thread(server.terminate) == 0, server.log()
+        assert time.monotonic() - started < STOP_SECONDS
+
+
+def log_in(server: RunningServer) -> str:
+    """Return the Cookie header of an admin's session."""
+    with httpx2.Client(base_url=server.url) as browser:
+        browser.get("/accounts/login/")
+        form = {"login": "admin", "password": server.password_of("admin")}
+        token = browser.cookies["csrftoken"]
+        answer = browser.post("/accounts/login/", data={**form, "csrfmiddlewaretoken": token})
+        assert answer.status_code == 302, answer.text
+        return "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+
+
 def test_it_leaves_nothing_in_the_way_when_it_is_killed(server: RunningServer) -> None:
     server.start()
     mongodb = find_mongodb(server)
@@ -184,7 +210,9 @@ def refuse(*arguments: str, **environment: str) -> str:
     )
     assert done.returncode == 1, done.stderr
     assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    (line,) = lines
     return line
 
 

@@ -214,7 +214,9 @@ class TestOpening:
         thread.start()
         seen: set[bytes | str] = set()
         try:
-            for _ in range(1_500):
+            for turn in range(200_000):  # on a loaded machine the threads take long turns
+                if turn >= 1_500 and len(seen) > 1:
+                    break
                 try:
                     seen.add(read_file(root, "docs/a.txt", max_bytes=100))
                 except SkillError as error:

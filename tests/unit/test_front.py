@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+import uvicorn
 
 from orchestrator_site.front import MAX_HEAD_BYTES, BodyGuard, BoundedHttpProtocol
 from orchestrator_site.middleware import Message, Receive, Scope, Send
@@ -121,13 +122,13 @@ async def test_it_says_nothing_to_a_client_that_went_away() -> None:
     assert app.body is None
 
 
-async def test_it_ends_a_connection_whose_head_does_not_end() -> None:
-    import uvicorn
+async def never(scope: Scope, receive: Receive, send: Send) -> None:
+    raise AssertionError("a request that never had a whole head")
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        raise AssertionError("a request that never had a whole head")
 
-    config = uvicorn.Config(app, lifespan="off", log_config=None)
+async def send_head(head: bytes) -> bytes:
+    """Send what is no whole head, and return what comes until the server ends the connection."""
+    config = uvicorn.Config(never, lifespan="off", log_config=None)
     state = uvicorn.server.ServerState()
 
     def make() -> BoundedHttpProtocol:
@@ -136,9 +137,20 @@ async def test_it_ends_a_connection_whose_head_does_not_end() -> None:
     server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
     async with server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        writer.write(b"GET / HTTP/1.1\r\nX-Long: " + b"x" * (MAX_HEAD_BYTES + 1))
+        writer.write(head)
         answer = await asyncio.wait_for(reader.read(), 5)
         writer.close()
         await writer.wait_closed()
+    return answer
+
+
+async def test_it_ends_a_connection_whose_head_is_too_long() -> None:
+    answer = await send_head(b"GET / HTTP/1.1\r\nX-Long: " + b"x" * (MAX_HEAD_BYTES + 1))
     assert answer.startswith(b"HTTP/1.1 400")
     assert b"64 kB" in answer
+
+
+@pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\nX-Slow: "])
+async def test_it_ends_a_connection_whose_head_does_not_come(head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator_site.front.HEAD_TIMEOUT_SECONDS", 0.1)
+    assert await send_head(head) == b""
