@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 RunNext = Callable[[], Awaitable[bool]]  # claim and run one task; False if there was none
 DOCKET_NAME = "orchestrator"
 TIMER_SECONDS = 60.0
+PRODUCER_SLOTS = 8  # messages on their way to Redis at once
 
 
 def enqueue(task_id: str, *, key: str, run_at: datetime | None) -> None:
@@ -227,6 +228,8 @@ class _Producer:
         self._loop = asyncio.new_event_loop()
         self._docket: Docket | None = None
         self._opening = asyncio.Lock()
+        # Fewer than the pool has connections: a pool that is used up raises instead of waiting.
+        self._sending = asyncio.Semaphore(PRODUCER_SLOTS)
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine-producer", daemon=True)
         self._thread.start()
 
@@ -252,14 +255,19 @@ class _Producer:
         try:
             docket = await self._get_docket()
             when = datetime.fromisoformat(run_at) if run_at else None
-            await docket.add("run_task", when=when, key=key)(task_id)
+            async with self._sending:
+                await docket.add("run_task", when=when, key=key)(task_id)
         except Exception:  # the edge of this thread; the sweep tells again
-            log.warning("engine unreachable; the sweep will tell it again", extra={"action": "engine.enqueue-failed"})
+            log.warning(
+                "engine unreachable; the sweep will tell it again",
+                exc_info=True,
+                extra={"action": "engine.enqueue-failed"},
+            )
 
     async def _get_docket(self) -> "Docket":
         async with self._opening:
             if self._docket is None:
-                docket = await _open_docket(slots=4).__aenter__()
+                docket = await _open_docket(slots=PRODUCER_SLOTS).__aenter__()
                 docket.register(_carry, names=["run_task"])
                 self._docket = docket
             return self._docket
