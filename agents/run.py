@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -36,6 +37,10 @@ from toolgate.queries import list_permissions
 from toolgate.types import Action, Call, Effect, Principal, Reason, Request, Resource
 
 log = logging.getLogger(__name__)
+
+# Read by the log formatter, by name: every line of a run carries its ids.
+_task_id: ContextVar[str] = ContextVar("task_id")
+_trace_id: ContextVar[str] = ContextVar("trace_id")
 
 CANCEL = "cancelled by a person"  # the message of the cancellation that ends a run for good
 GRACE_SECONDS = 2.0  # a skill keeps its own time; the run ends it this much later
@@ -64,6 +69,8 @@ async def claim(flow: Flow) -> Lease | None:
 
 async def run_task(lease: Lease, flow: Flow) -> None:
     """Carry a claimed task to its next resting place, and write down how it ended, whatever happened."""
+    _task_id.set(lease.task_id)
+    _trace_id.set(lease.trace_id)
     opened = Opened()
     try:
         async with asyncio.timeout(lease.timeout_seconds + GRACE_SECONDS):
@@ -75,10 +82,10 @@ async def run_task(lease: Lease, flow: Flow) -> None:
     except asyncio.CancelledError as cancelled:
         ending = Cancelled() if CANCEL in cancelled.args else Released()
     except DatabaseError:
-        log.exception("the store failed in a run", extra={"action": "run.store-failed", "task_id": lease.task_id})
+        log.exception("the store failed in a run", extra={"action": "run.store-failed"})
         ending = Released()
     except Exception:  # a defect must end its task, not its worker
-        log.exception("a run crashed", extra={"action": "run.crashed", "task_id": lease.task_id})
+        log.exception("a run crashed", extra={"action": "run.crashed"})
         ending = Failed(error=_crash_error(), step_id=opened.step_id)
     opened.is_over = True
     if ending is not None:
@@ -103,7 +110,9 @@ async def _call_skill(lease: Lease, flow: Flow, opened: Opened) -> Ending | None
     arguments = skill.input_model.model_validate(permit.arguments)
     work = partial(enforcement.invoke, permit, skill.run, arguments, partial(_context, lease, opened))
     is_short = skill.inline and lease.input_bytes <= MAX_INLINE_BYTES
-    output = work() if is_short else await asyncio.get_running_loop().run_in_executor(flow.threads, work)
+    output = (
+        work() if is_short else await asyncio.get_running_loop().run_in_executor(flow.threads, copy_context().run, work)
+    )
     result, kept = artifacts.keep_result(lease.task_id, dump(output))
     written = artifacts.keep_written(lease.task_id, permit.resource.write_paths)
     return Succeeded(result=result, step_id=opened.step_id, artifacts=(*kept, *written))
@@ -241,7 +250,9 @@ async def _write_ending(lease: Lease, ending: Ending, flow: Flow) -> None:
     while True:
         try:
             if not await flow.write(lambda: finish(lease, ending, now=flow.clock())):
-                log.warning("lease lost", extra={"action": "run.lease-lost", "task_id": lease.task_id})
+                log.warning("lease lost", extra={"action": "run.lease-lost"})
+            outcome = type(ending).__name__.lower()
+            log.info("run ended: %s", outcome, extra={"action": "run.ended", "agent_id": lease.agent_id})
             return
         except DatabaseError:
             await asyncio.sleep(WRITE_RETRY_SECONDS)

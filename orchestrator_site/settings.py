@@ -208,6 +208,7 @@ LOGGING = {
     "loggers": {
         "django.request": {"level": "ERROR"},
         "django.server": {"level": "WARNING"},
+        "docket.worker": {"level": "WARNING"},
         "httpx2": {"level": "WARNING"},
     },
 }

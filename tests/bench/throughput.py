@@ -82,7 +82,9 @@ def on_postgres_and_redis() -> list[dict[str, Any]]:
 @contextmanager
 def run_process(command: list[str], environment: dict[str, str]) -> Iterator[None]:
     """Run one of the production commands."""
-    process = subprocess.Popen([sys.executable, "manage.py", *command], cwd=ROOT, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", *command], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
+    )
     try:
         yield
     finally:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -313,12 +314,19 @@ def test_the_store_killed_under_load_loses_and_doubles_nothing(own_mongodb: Embe
     assert_store_equals_ledger(documents.get_collection(), len(recorded) * 5)
 
 
+def is_stopped(pid: int | None) -> bool:
+    """Say whether every thread of a process has stopped."""
+    states = [stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) == {"T"}
+
+
 def test_a_store_that_hangs_is_given_up(own_mongodb: EmbeddedMongo) -> None:
     record_events(1)
     sequencer = Sequencer("one")
     drain(sequencer)
     assert own_mongodb.pid is not None
     os.kill(own_mongodb.pid, signal.SIGSTOP)
+    wait_until(lambda: is_stopped(own_mongodb.pid))  # the signal reaches each thread in its own time
     try:
         began = time.monotonic()
         assert check_store() != ""
