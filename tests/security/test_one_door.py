@@ -31,8 +31,8 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 
 DOOR = "toolgate/enforcement.py"
 CORE_FLOW = "agents/run.py"
-# What else has a `run`: a module of the library, an event loop, a server, a thread pool, a worker. None is a skill.
-NO_SKILLS = {"asyncio", "subprocess", "runner", "server", "self", "Worker"}
+# What else has a `run`: a module of the library, an event loop, a server, a context, a worker. None is a skill.
+NO_SKILLS = {"asyncio", "copy_context", "subprocess", "runner", "server", "self", "Worker"}
 BY_NAME = {"getattr", "attrgetter", "methodcaller"}
 
 
