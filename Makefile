@@ -48,6 +48,8 @@ lock: ## Resolve the dependencies anew (needs uv; UV names it)
 	@$(UV) pip compile -q pyproject.toml --python-version 3.13 --generate-hashes --no-header -o requirements.lock
 	@$(UV) pip compile -q pyproject.toml --python-version 3.13 --generate-hashes --no-header --extra dev \
 		-c requirements.lock -o requirements-dev.lock
+	@$(UV) pip compile -q pyproject.toml --python-version 3.13 --generate-hashes --no-header --extra demo \
+		-c requirements.lock -o requirements-demo.lock
 	@echo 'secantusdb==0.6.0b17' | $(UV) pip compile -q - --no-deps --python-version 3.13 --generate-hashes \
 		--no-header --no-annotate -o requirements-embedded.lock
 

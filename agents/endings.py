@@ -10,7 +10,20 @@ from django.db.models.functions import Greatest
 
 from agents import engine, metrics
 from agents.models import Artifact, Run, Step, StepState, Task
-from agents.orders import Cancelled, Delayed, Failed, Lease, Parked, Released, Retried, Succeeded, TaskError
+from agents.orders import (
+    WORKFLOW,
+    Cancelled,
+    Delayed,
+    Ending,
+    Failed,
+    Lease,
+    Parked,
+    Released,
+    Retried,
+    Succeeded,
+    TaskError,
+    Waiting,
+)
 from agents.queue import digest_of, run_event, task_event
 from agents.states import TaskState
 from audit.events import Event, EventType
@@ -18,7 +31,6 @@ from audit.ledger import record
 
 MESSAGE_LIMIT = 2_000  # characters of an error message that are kept
 
-Ending = Succeeded | Failed | Retried | Delayed | Parked | Cancelled | Released
 Changes = dict[str, Any]
 
 
@@ -80,6 +92,11 @@ def _(ending: Parked, lease: Lease, now: datetime) -> Changes:
 
 
 @changes_for.register
+def _(ending: Waiting, lease: Lease, now: datetime) -> Changes:
+    return {"state": TaskState.RUNNING, "worker_id": WORKFLOW, "attempt": _unused_attempt()}
+
+
+@changes_for.register
 def _(ending: Released, lease: Lease, now: datetime) -> Changes:
     return {"state": TaskState.QUEUED, "run_at": None, "attempt": _unused_attempt()}
 
@@ -123,6 +140,8 @@ def _describe(ending: Ending, lease: Lease) -> tuple[EventType, str, Changes]:
             described = EventType.TASK_DELAYED, "rate_limited", {"runAt": run_at.isoformat()}
         case Parked(approval_id=approval_id, reason=reason):
             described = EventType.TASK_PARKED, reason, {"approvalId": approval_id}
+        case Waiting():
+            described = EventType.TASK_WAITING, "", {}
         case Cancelled():
             described = EventType.TASK_CANCELLED, "", {}
         case Released():
@@ -138,8 +157,10 @@ def _close_step(lease: Lease, ending: Ending, *, now: datetime) -> list[Event]:
     """Settle the step in flight, if the ending knows how it went; otherwise what it did is unknown."""
     match ending:
         case Succeeded(step_id=step_id, artifacts=files):
-            Step.objects.filter(id=step_id).update(state=StepState.DONE, ended_at=now)
             Artifact.objects.bulk_create(Artifact(task_id=lease.task_id, created_at=now, **f.columns()) for f in files)
+            if not step_id:
+                return []
+            Step.objects.filter(id=step_id).update(state=StepState.DONE, ended_at=now)
             return [run_event(EventType.STEP_FINISHED, lease, now=now, body={"stepId": step_id})]
         case Failed(step_id=step_id, error=error) | Retried(step_id=step_id, error=error) if step_id:
             columns = {"error_code": error.reason or error.code, "error_message": error.message[:MESSAGE_LIMIT]}

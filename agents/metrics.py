@@ -4,7 +4,7 @@ from datetime import datetime
 
 from prometheus_client import Counter, Histogram
 
-from agents.orders import Cancelled, Delayed, Failed, Lease, Parked, Released, Retried, Succeeded
+from agents.orders import Ending, Failed, Lease, Succeeded
 
 NO_MODEL = "none"  # a direct skill task calls no model
 
@@ -56,12 +56,7 @@ def count_start(lease: Lease) -> None:
     STARTED.labels(agent=_agent_label(lease), model=NO_MODEL).inc()
 
 
-def count_ending(
-    lease: Lease,
-    ending: Succeeded | Failed | Retried | Delayed | Parked | Cancelled | Released,
-    *,
-    now: datetime,
-) -> None:
+def count_ending(lease: Lease, ending: Ending, *, now: datetime) -> None:
     """Count how a run ended, once its transaction has committed."""
     agent = _agent_label(lease)
     match ending:

@@ -28,6 +28,21 @@ class AgentVersion(models.Model):
         constraints = [models.UniqueConstraint(fields=["agent", "version"], name="agent_version_once")]
 
 
+class AgentDraft(models.Model):
+    """An edit of an agent that is not published: one a person and agent; tasks that try it out keep it."""
+
+    id = models.CharField(max_length=64, primary_key=True)
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="drafts")
+    base_version = models.PositiveIntegerField()  # what was edited
+    config = JsonText()
+    author = models.CharField(max_length=200)
+    created_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True)  # published or thrown away; a closed draft is never changed again
+
+    class Meta:
+        indexes = [models.Index(fields=["agent", "author"], name="draft_open", condition=models.Q(closed_at=None))]
+
+
 class Task(models.Model):
     """An order. This row is the truth about it; the engine only carries its id."""
 
@@ -50,6 +65,9 @@ class Task(models.Model):
     started_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     parent_task_id = models.CharField(max_length=64, blank=True)
+    workflow_step = models.CharField(max_length=64, blank=True)  # its name among its parent's steps
+    draft_id = models.CharField(max_length=64, blank=True)  # the unpublished configuration that it tries out
+    tainted = models.BooleanField(default=False)  # a skill brought text from outside into it
     trace_id = models.CharField(max_length=64)
     cost_micro = models.BigIntegerField(default=0)
     submitted_by = models.CharField(max_length=200)
@@ -95,6 +113,7 @@ class StepState(models.TextChoices):
     INTENT = "intent"  # written before the effect
     DONE = "done"
     FAILED = "failed"
+    REFUSED = "refused"  # the gate let nothing through; the model was told so
     UNKNOWN = "unknown"  # an intent that a dead worker left
 
 
@@ -109,7 +128,11 @@ class Step(models.Model):
     state = models.CharField(max_length=8, choices=StepState.choices)
     skill_id = models.CharField(max_length=64, blank=True)
     decision_id = models.CharField(max_length=64, blank=True)
-    output = JsonText(null=True)
+    call_id = models.CharField(max_length=200, blank=True)  # the model's name for this call; empty for a direct task
+    model = models.CharField(max_length=100, blank=True)  # "provider:model" of a model turn
+    usage = JsonText(null=True)  # of a model turn, as the vendor reported it
+    cost_micro = models.BigIntegerField(default=0)  # millionths of a US dollar
+    output = JsonText(null=True)  # the model's reply, or what the model was told of a skill call
     error_code = models.CharField(max_length=64, blank=True)
     error_message = models.TextField(blank=True)
     started_at = models.DateTimeField()
@@ -143,3 +166,76 @@ class Worker(models.Model):
     started_at = models.DateTimeField()
     beat_at = models.DateTimeField()
     lease_expires_at = models.DateTimeField(db_index=True)
+
+
+class BudgetAccount(models.Model):
+    """What one scope has spent and promised, in millionths of a US dollar.
+
+    The key names the scope: "fleet:2026-11", "agent:ID:2026-11" or "task:ID".
+    """
+
+    key = models.CharField(max_length=160, primary_key=True)
+    cap_micro = models.BigIntegerField()
+    spent_micro = models.BigIntegerField(default=0)
+    held_micro = models.BigIntegerField(default=0)
+    warned_percent = models.PositiveSmallIntegerField(default=0)  # the highest threshold that was told of
+
+
+class ReservationState(models.TextChoices):
+    HELD = "held"  # promised; nothing has left this machine
+    DISPATCHED = "dispatched"  # bytes may have left: from now on it can only be settled
+    SETTLED = "settled"
+    RELEASED = "released"  # the vendor did no work
+
+
+class Reservation(models.Model):
+    """The worst case of one model call, held in every scope until the call is settled."""
+
+    id = models.CharField(max_length=64, primary_key=True)
+    task_id = models.CharField(max_length=64)
+    fence = models.PositiveIntegerField()
+    step_id = models.CharField(max_length=64)
+    agent_id = models.CharField(max_length=64)
+    model = models.CharField(max_length=100)  # "provider:model"
+    month = models.CharField(max_length=7)  # "2026-11": it is settled where it was held
+    worst_micro = models.BigIntegerField()
+    actual_micro = models.BigIntegerField(null=True)
+    state = models.CharField(max_length=12, choices=ReservationState.choices)
+    is_estimate = models.BooleanField(default=False)  # settled at the bound: the usage never arrived
+    opened_at = models.DateTimeField()
+    dispatched_at = models.DateTimeField(null=True)
+    closed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["task_id", "fence"], name="reservation_of_run"),
+            models.Index(fields=["opened_at"], name="reservation_open", condition=models.Q(closed_at=None)),
+        ]
+
+
+class DailyCost(models.Model):
+    """What one agent spent on one model on one day (UTC)."""
+
+    day = models.DateField()
+    agent_id = models.CharField(max_length=64)
+    model = models.CharField(max_length=100)
+    calls = models.PositiveIntegerField(default=0)
+    spent_micro = models.BigIntegerField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["day", "agent_id", "model"], name="daily_cost_once")]
+
+
+class CapChange(models.Model):
+    """A cap that a person set, with the reason; the newest of a scope is in force."""
+
+    scope = models.CharField(max_length=80)  # "fleet", or "agent:ID"
+    amount_micro_gbp = models.BigIntegerField()
+    author = models.CharField(max_length=200)
+    reason = models.TextField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["scope", "-id"], name="cap_newest")]

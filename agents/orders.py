@@ -5,13 +5,17 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
+from agents.types import AgentConfig
+
+WORKFLOW = "workflow"  # stands for a worker where a task waits for its steps: nobody holds it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """A task as its submitter wants it; ids were checked before."""
 
     agent_id: str
-    skill_id: str
+    skill_id: str  # empty: the agent's own run
     input: Mapping[str, Any]
     submitted_by: str  # user name
     priority: int = 0  # -100 … 100, higher first
@@ -20,6 +24,8 @@ class Order:
     body_digest: str = ""
     parent_task_id: str = ""
     trace_id: str = ""  # empty: a new trace
+    workflow_step: str = ""  # its name among its parent's steps
+    draft_id: str = ""  # the unpublished configuration that it tries out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +37,8 @@ class Lease:
     fence: int
     agent_id: str
     agent_version: int
-    skill_id: str
+    config: AgentConfig | None  # the version that the task started with; None if there is no such agent
+    skill_id: str  # empty: the agent's own run
     input: Mapping[str, Any]
     input_bytes: int  # of its JSON
     attempt: int  # 1 for the first
@@ -73,7 +80,7 @@ class Succeeded:
     """The task is done; `result` is JSON-ready."""
 
     result: Mapping[str, Any]
-    step_id: str
+    step_id: str = ""  # the step that ends with the run, if one is open
     artifacts: tuple[KeptFile, ...] = ()
 
 
@@ -110,6 +117,11 @@ class Parked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A workflow waits for its steps; holds no slot and no lease, and uses no attempt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
     """Stopped by a person while it ran; what a step in flight did is unknown."""
 
@@ -119,4 +131,4 @@ class Released:
     """Given back because the worker stops; uses no attempt."""
 
 
-Ending = Succeeded | Failed | Retried | Delayed | Parked | Cancelled | Released
+Ending = Succeeded | Failed | Retried | Delayed | Parked | Waiting | Cancelled | Released

@@ -77,6 +77,8 @@ def _new_task(order: Order, *, now: datetime) -> Task:
         deadline_at=(order.run_at or now) + timedelta(seconds=settings.TASK_DEADLINE_SECONDS),
         created_at=now,
         parent_task_id=order.parent_task_id,
+        workflow_step=order.workflow_step,
+        draft_id=order.draft_id,
         trace_id=order.trace_id or new_id(),
         submitted_by=order.submitted_by,
         idempotency_key=order.idempotency_key,
@@ -154,7 +156,7 @@ WHERE id = (
     WHERE state = 'queued' AND (run_at IS NULL OR run_at <= %s) {without}
     ORDER BY priority DESC, created_at, id LIMIT 1 {lock}
 )
-RETURNING id, fence, agent_id, agent_version, skill_id, input, attempt, submitted_by, trace_id, deadline_at
+RETURNING id, fence, agent_id, agent_version, draft_id, skill_id, input, attempt, submitted_by, trace_id, deadline_at
 """
 
 
@@ -169,16 +171,18 @@ def _take_first(worker_id: str, *, full: list[str], now: datetime) -> tuple[Any,
 
 
 def _lease_from(row: tuple[Any, ...], *, worker_id: str, now: datetime) -> Lease:
-    task_id, fence, agent_id, version, skill_id, input_, attempt, submitted_by, trace_id, deadline = row
+    task_id, fence, agent_id, version, draft_id, skill_id, input_, attempt, submitted_by, trace_id, deadline = row
     if version is None:
         version = registry.version_of(agent_id)
         Task.objects.filter(id=task_id).update(agent_version=version)
+    config = registry.find_config(agent_id, version, draft_id=draft_id)
     return Lease(
         task_id=task_id,
         worker_id=worker_id,
         fence=fence,
         agent_id=agent_id,
         agent_version=version,
+        config=config,
         skill_id=skill_id,
         input=orjson.loads(input_),
         input_bytes=len(input_),
@@ -187,9 +191,9 @@ def _lease_from(row: tuple[Any, ...], *, worker_id: str, now: datetime) -> Lease
         trace_id=trace_id,
         started_at=now,
         deadline_at=_read_time(deadline),
-        task_type=registry.task_type_of(agent_id),
-        timeout_seconds=registry.timeout_of(agent_id),
-        max_attempts=1 + registry.retries_of(agent_id),
+        task_type=config.task_type if config else "unknown",
+        timeout_seconds=float(config.timeout_seconds) if config else 30.0,
+        max_attempts=1 + (config.retries if config else 0),
     )
 
 

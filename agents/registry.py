@@ -9,7 +9,7 @@ from time import monotonic
 
 from django.conf import settings
 
-from agents.models import Agent, AgentVersion
+from agents.models import Agent, AgentDraft, AgentVersion
 from agents.skills.base import Skill
 from agents.skills.document_parser import DocumentParser
 from agents.skills.normalizer import Normalizer
@@ -129,6 +129,17 @@ def get_config(agent_id: str, version: int) -> AgentConfig:
     return config
 
 
+def find_config(agent_id: str, version: int, *, draft_id: str = "") -> AgentConfig | None:
+    """Return the configuration that a task runs with: its draft's, else the version it started with; or None."""
+    if draft_id:
+        row = AgentDraft.objects.filter(id=draft_id, agent_id=agent_id).values_list("config", flat=True).first()
+        return None if row is None else AgentConfig.model_validate(row)
+    try:
+        return get_config(agent_id, version)
+    except AgentNotFound:
+        return None
+
+
 def forget_fleet() -> None:
     """Make the next look-up read the store: after a change in this process, and for tests."""
     global _fleet_read_at  # noqa: PLW0603
@@ -136,29 +147,11 @@ def forget_fleet() -> None:
     _configs.clear()
 
 
-# --- what the queue and the run ask of an agent; an agent that is gone has one slot and no second try ----------
+# --- what the queue asks of an agent; an agent that is gone has one slot ----------------------------------------
 def slots_of(agent_id: str) -> int:
     """Return how many tasks the agent may run at once."""
     agent = find_agent(agent_id)
     return agent.config.concurrent if agent else 1
-
-
-def timeout_of(agent_id: str) -> float:
-    """Return how long one run of the agent may take, in seconds."""
-    agent = find_agent(agent_id)
-    return float(agent.config.timeout_seconds) if agent else 30.0
-
-
-def retries_of(agent_id: str) -> int:
-    """Return how many more attempts the agent has after the first."""
-    agent = find_agent(agent_id)
-    return agent.config.retries if agent else 0
-
-
-def task_type_of(agent_id: str) -> str:
-    """Return the agent's task type, or "unknown"."""
-    agent = find_agent(agent_id)
-    return agent.config.task_type if agent else "unknown"
 
 
 def version_of(agent_id: str) -> int:

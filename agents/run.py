@@ -25,9 +25,9 @@ from django.db import Error as DatabaseError
 from pydantic import ValidationError
 
 from agents import artifacts, metrics, queue, registry, steps
-from agents.endings import Ending, finish
+from agents.endings import finish
 from agents.models import Task
-from agents.orders import Cancelled, Delayed, Failed, Lease, Parked, Released, Retried, Succeeded, TaskError
+from agents.orders import Cancelled, Delayed, Ending, Failed, Lease, Parked, Released, Retried, Succeeded, TaskError
 from agents.retry import Failure, decide_retry
 from agents.skills.base import Skill, SkillContext, SkillError, SkillRefused, dump
 from agents.states import TaskState

@@ -23,8 +23,9 @@ def open_step(lease: Lease, *, decision_id: str, now: datetime) -> str:
     step_id = new_id()
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO agents_step (id, task_id, fence, ordinal, kind, state, skill_id, decision_id, error_code,"
-            " error_message, started_at) VALUES (%s, %s, %s, 1, 'skill', 'intent', %s, %s, '', '', %s)",
+            "INSERT INTO agents_step (id, task_id, fence, ordinal, kind, state, skill_id, decision_id, call_id, model,"
+            " cost_micro, error_code, error_message, started_at)"
+            " VALUES (%s, %s, %s, 1, 'skill', 'intent', %s, %s, '', '', 0, '', '', %s)",
             [
                 step_id,
                 lease.task_id,

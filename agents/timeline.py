@@ -33,6 +33,7 @@ _STEPS = {
     StepState.INTENT: ("is running", "running", "run"),
     StepState.DONE: ("finished", "tick", "allow"),
     StepState.FAILED: ("failed", "failed", "deny"),
+    StepState.REFUSED: ("was refused", "barred", "deny"),
     StepState.UNKNOWN: ("may or may not have finished", "alert", "ask"),
 }
 

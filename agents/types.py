@@ -1,7 +1,8 @@
 """What an agent is: data, not code, in one schema for the fleet's files and the versions in the store. PURE."""
 
+from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -37,6 +38,20 @@ class Constraints(_Closed):
     max_summary_words: int | None = Field(default=None, ge=1)
 
 
+# Pounds, to the penny's hundredth; on the wire a text, so that no float ever holds money.
+Pounds = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=4, allow_inf_nan=False)]
+
+
+class RunLimits(_Closed):
+    """Bounds on one task's run by a model. Costs are caps: reserved before each call, never passed."""
+
+    max_steps: int = Field(default=25, ge=1, le=200)  # model turns
+    max_calls: int = Field(default=100, ge=0, le=1000)  # skill calls, refused ones too
+    max_output_tokens: int = Field(default=4096, ge=64, le=128_000)  # of one turn
+    max_cost_gbp: Pounds = Decimal("0.50")  # of one task
+    monthly_cap_gbp: Pounds | None = None  # of the agent in a calendar month; None: only the fleet's
+
+
 class AgentConfig(_Closed):
     """One version of one agent. What it may do with skills is not here: that is the gate's policy."""
 
@@ -51,3 +66,4 @@ class AgentConfig(_Closed):
     input_schema: dict[str, Any]  # JSON Schema of an agent run's input
     output_schema: dict[str, Any]
     constraints: Constraints = Constraints()
+    limits: RunLimits = RunLimits()

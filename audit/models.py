@@ -40,3 +40,20 @@ class ChainHead(models.Model):
     holder = models.CharField(max_length=128, blank=True)
     fence = models.BigIntegerField(default=0)
     lease_expires_at = models.DateTimeField(null=True)
+
+
+class TranscriptEntry(models.Model):
+    """One moment of an agent's run, on its way to the audit store; already redacted, written with its step."""
+
+    entry_id = models.CharField(max_length=64, unique=True)
+    task_id = models.CharField(max_length=64)
+    at = models.DateTimeField()
+    kind = models.CharField(max_length=16)  # "prompt", "reply", "call", "result", "verdict"
+    body = JsonText()
+    shipped = models.BooleanField(default=False)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["task_id", "id"], name="transcript_of_task"),
+            models.Index(fields=["id"], name="transcript_unshipped", condition=models.Q(shipped=False)),
+        ]

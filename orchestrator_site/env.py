@@ -1,7 +1,11 @@
 """Read the environment: plain values, secrets from `NAME_FILE`, and secrets that a laptop makes for itself."""
 
 import os
+import re
 import secrets
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -51,6 +55,41 @@ def read_list(name: str, default: list[str]) -> list[str]:
     """Return the variable `name` split at commas, empty parts dropped."""
     parts = [part.strip() for part in os.environ.get(name, "").split(",")]
     return [part for part in parts if part] or default
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """US dollars for a pound, on a day."""
+
+    usd_per_gbp: Decimal
+    day: date
+
+
+def read_pounds(name: str, default: str) -> Decimal:
+    """Return the variable `name` as an amount in pounds, at most four decimals.
+
+    Raises: ImproperlyConfigured.
+    """
+    text = os.environ.get(name, "").strip() or default
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,4})?", text):
+        raise ImproperlyConfigured(f"{name}={text!r} is no amount in pounds such as 20 or 12.50")
+    return Decimal(text)
+
+
+def read_rate(name: str, default: str) -> Rate:
+    """Return the variable `name`, such as 1.31@2026-11-01.
+
+    Raises: ImproperlyConfigured.
+    """
+    text = os.environ.get(name, "").strip() or default
+    found = re.fullmatch(r"(\d{1,3}\.?\d{0,6})@(\d{4}-\d\d-\d\d)", text)
+    try:
+        rate = Rate(usd_per_gbp=Decimal(found[1]), day=date.fromisoformat(found[2])) if found else None
+    except ValueError:
+        rate = None
+    if rate is None or rate.usd_per_gbp <= 0:
+        raise ImproperlyConfigured(f"{name}={text!r} is no rate with its day, such as 1.31@2026-11-01")
+    return rate
 
 
 def find_or_make_secret(path: Path) -> str:

@@ -33,6 +33,7 @@ STEP_LOOKS: dict[str, Look] = {
     "intent": ("Running", "run", "running"),
     "done": ("Done", "allow", "tick"),
     "failed": ("Failed", "deny", "failed"),
+    "refused": ("Refused", "deny", "barred"),
     "unknown": ("Outcome unknown", "ask", "alert"),
 }
 LOOKS: dict[str, dict[str, Look]] = {

@@ -12,6 +12,7 @@ class Permission(StrEnum):
     """What can be done; the same words are the scopes of an API token."""
 
     AGENTS_READ = "agents:read"
+    AGENTS_WRITE = "agents:write"
     FILES_WRITE = "files:write"
     TASKS_READ = "tasks:read"
     TASKS_WRITE = "tasks:write"
@@ -21,6 +22,7 @@ class Permission(StrEnum):
     POLICY_READ = "policy:read"
     POLICY_WRITE = "policy:write"
     BUDGET_READ = "budget:read"
+    BUDGET_WRITE = "budget:write"
     METRICS_READ = "metrics:read"
     USERS_WRITE = "users:write"
     TOKENS_WRITE = "tokens:write"

@@ -5,7 +5,16 @@ from pathlib import Path
 
 from django.utils.csp import CSP
 
-from orchestrator_site.env import find_or_make_secret, parse_database_url, read_flag, read_int, read_list, read_text
+from orchestrator_site.env import (
+    find_or_make_secret,
+    parse_database_url,
+    read_flag,
+    read_int,
+    read_list,
+    read_pounds,
+    read_rate,
+    read_text,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR = Path(os.environ.get("ORCHESTRATOR_VAR") or BASE_DIR / "var").absolute()
@@ -105,13 +114,31 @@ else:
 
 # --- the fleet ------------------------------------------------------------------------------------------------
 MAX_AGENTS = read_int("MAX_AGENTS", 40, minimum=1)
+RESERVED_SLOTS = read_int("RESERVED_SLOTS", max(1, MAX_AGENTS // 8), minimum=0)  # kept free for high priority
 MAX_TASKS_PER_SECOND = read_int("MAX_TASKS_PER_SECOND", 100, minimum=1)
 APPROVAL_SLA_SECONDS = read_int("APPROVAL_SLA_SECONDS", 900, minimum=1)
 APPROVAL_EXPIRY_SECONDS = read_int("APPROVAL_EXPIRY_SECONDS", 86_400, minimum=1)
+# A tier is a name for a model, and for the one of the other vendor that takes over in an outage.
 MODEL_TIERS = {
     "cheap": os.environ.get("MODEL_TIER_CHEAP") or "openai:gpt-6-luna",
     "balanced": os.environ.get("MODEL_TIER_BALANCED") or "anthropic:claude-sonnet-5-5",
 }
+MODEL_FALLBACKS = {
+    "cheap": os.environ.get("MODEL_TIER_CHEAP_FALLBACK", "anthropic:claude-haiku-5-5"),
+    "balanced": os.environ.get("MODEL_TIER_BALANCED_FALLBACK", "openai:gpt-6.1-terra"),
+}
+OPENAI_API_KEY = read_text("OPENAI_API_KEY")
+OPENAI_BASE_URL = os.environ.get("OPENAI_BASE_URL", "")
+OPENAI_API = os.environ.get("OPENAI_API", "auto")  # "responses", "chat", or "auto": chat where there is no other
+ANTHROPIC_API_KEY = read_text("ANTHROPIC_API_KEY")
+ANTHROPIC_BASE_URL = os.environ.get("ANTHROPIC_BASE_URL", "")
+DEMO = read_flag("ORCHESTRATOR_DEMO", False)  # the provider is a scripted stand-in, and every page says so
+
+# --- money ----------------------------------------------------------------------------------------------------
+COST_BUDGET_CAP = read_pounds("COST_BUDGET_CAP", "20")  # a calendar month, hard: nobody raises it in the console
+USD_PER_GBP = read_rate("USD_PER_GBP", "1.31@2026-11-01")  # the rate and the day that it is of
+MODEL_PRICES = read_list("MODEL_PRICES", [])  # of models without a list price: openai:llama3.2=0/0, USD a million
+REDACT_PATTERNS = read_text("REDACT_PATTERNS").splitlines()  # google-re2, one a line, beside the built-in ones
 FLEET_DIR = BASE_DIR / "agents" / "fleet"
 POLICY_SEED = BASE_DIR / "toolgate" / "seed" / "policy.toml"
 EXAMPLES_DIR = BASE_DIR / "examples"

@@ -94,7 +94,6 @@ def test_run_at_is_waited_for(skill, submit, worker, ended, until):
 
 
 def test_a_retryable_error_is_tried_again_and_then_given_up(skill, submit, worker, ended, monkeypatch):
-    monkeypatch.setattr(registry, "retries_of", lambda agent_id: 1)
     monkeypatch.setattr("agents.retry.BASE_SECONDS", 0.05)
 
     def fail(name):
