@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-browser lint types layers bench lock static clean
+.PHONY: help run demo install test test-browser lint types layers bench lock static clean
 
 PYTHON ?=
 UV ?= uv
@@ -19,6 +19,9 @@ help: ## List the targets
 
 run: .venv/.runtime $(MANIFEST) ## Set everything up and start it on http://127.0.0.1:$PORT (3000)
 	@exec $(BIN)/python manage.py serve
+
+demo: .venv/.demo $(MANIFEST) ## The same without a key: a scripted stand-in for the models, and three agent tasks
+	@exec $(BIN)/python manage.py demo
 
 install: .venv/.dev $(MANIFEST) ## Install what `make run` and `make test` need, and start nothing
 
@@ -54,7 +57,7 @@ lock: ## Resolve the dependencies anew (needs uv; UV names it)
 		--no-header --no-annotate -o requirements-embedded.lock
 
 clean: ## Remove what was installed and made; var/, which holds your data, stays
-	@rm -rf .venv staticfiles .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis test-results
+	@rm -rf .venv .venv-bench staticfiles .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis test-results
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- what the targets need ------------------------------------------------------------------------------------
@@ -75,6 +78,11 @@ clean: ## Remove what was installed and made; var/, which holds your data, stays
 	@$(PIP) -r requirements.lock
 	@$(PIP) -r requirements-embedded.lock
 	@$(BIN)/python -m compileall -q $(PACKAGES)
+	@touch $@
+
+.venv/.demo: requirements-demo.lock .venv/.runtime
+	@echo "Installing the stand-in for the providers"
+	@$(PIP) -r requirements-demo.lock
 	@touch $@
 
 .venv/.dev: requirements-dev.lock .venv/.runtime

@@ -11,7 +11,11 @@ if __name__ == "__main__":
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         # Counters are files from the moment they are declared.
         os.makedirs(os.environ["PROMETHEUS_MULTIPROC_DIR"], mode=0o700, exist_ok=True)
-    if sys.argv[1:2] == ["serve"]:
+    if sys.argv[1:2] == ["demo"]:
+        from orchestrator_site.demo import stand_in
+
+        stand_in.begin()
+    if sys.argv[1:2] in (["serve"], ["demo"]):
         # Before Django is loaded: what cannot work is said at once, and MongoDB starts meanwhile.
         from orchestrator_site import launch
 

@@ -1,7 +1,8 @@
 """From a body to an order: what is checked before a task exists, in the order that the API promises.
 
-Known ids, then the skill's input model, then the pace. What an agent may do is not asked here: that is the
-gate's, in the run.
+Known ids, then the input, then the pace. The input is judged by the skill's model; without a skill by the agent's
+schema; and a workflow by whether its steps can be carried out, each of them known and its input as it must be.
+What an agent may do is not asked here: that is the gate's, in the run.
 """
 
 import re
@@ -22,20 +23,23 @@ from agents.exceptions import (
     InputInvalid,
     KeyInvalid,
     OrderRefused,
-    SkillRequired,
     SkillUnknown,
+    WorkflowInvalid,
 )
+from agents.input_problems import list_input_problems
 from agents.orders import Order
 from agents.queue import digest_of
+from agents.workflow import MAX_STEPS, WorkflowStep, find_references, is_inner, list_steps
 from audit.events import Event, EventType
 from audit.ledger import record
 from audit.transactions import write_transaction
 from toolgate.limits import SECOND_MICROS, make_pace, spend_call
-from toolgate.reading import WireModel, list_problems
+from toolgate.reading import WireModel, list_problems, make_pointer
 from toolgate.usage import take_rate
 
 MAX_AWAY: Final = timedelta(days=366)
 ADMISSION_KEY: Final = "admission:tasks"
+WORKFLOW_AGENT: Final = "integration-agent"  # whose tasks POST /api/workflows makes
 _SHOWN: Final = 128  # characters of a refused id that the audit trail keeps
 _ID: Final = re.compile(r"[a-zA-Z0-9._-]{1,64}")
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
@@ -58,14 +62,34 @@ def read_run_at(value: Any) -> Any:
     return at.astimezone(UTC)
 
 
-class OrderBody(WireModel):
-    """What `POST /api/tasks` takes. Without `runAt` a task is due at once; a higher `priority` runs first."""
+class _Wishes(WireModel):
+    """What every order may say of itself."""
+
+    priority: int = Field(default=0, ge=-100, le=100)
+    run_at: Annotated[datetime | None, BeforeValidator(read_run_at)] = None
+
+
+class OrderBody(_Wishes):
+    """What `POST /api/tasks` takes. Without `runAt` a task is due at once; a higher `priority` runs first.
+
+    Without `skillId` it is the agent's own run: the agent chooses its skills, or carries out the workflow in `input`.
+    """
 
     agent_id: str
     skill_id: str | None = None
     input: dict[str, Any]
-    priority: int = Field(default=0, ge=-100, le=100)
-    run_at: Annotated[datetime | None, BeforeValidator(read_run_at)] = None
+
+
+class WorkflowBody(_Wishes):
+    """What `POST /api/workflows` takes: the same as a task of integration-agent with these steps as its input."""
+
+    steps: list[WorkflowStep] = Field(min_length=1, max_length=MAX_STEPS)
+
+    def as_order(self, raw: Mapping[str, Any]) -> OrderBody:
+        """Return the order of this workflow, its steps as they came in the body."""
+        return OrderBody.model_construct(
+            agent_id=WORKFLOW_AGENT, input={"steps": raw["steps"]}, priority=self.priority, run_at=self.run_at
+        )
 
 
 def read_key(header: str | None) -> str | None:
@@ -79,21 +103,25 @@ def read_key(header: str | None) -> str | None:
 
 
 # --- the checks -----------------------------------------------------------------------------------------------
-def admit_order(body: OrderBody, *, raw: Mapping[str, Any], submitted_by: str, key: str | None, now: datetime) -> Order:
-    """Return the order that `body` makes; `raw` is the body as it came, which a repeated key is compared by.
+def admit_order(
+    body: OrderBody, *, raw: Mapping[str, Any], submitted_by: str, key: str | None, now: datetime, base: str = "#/input"
+) -> Order:
+    """Return the order that `body` makes.
 
-    Raises: AgentUnknown, SkillUnknown, SkillRequired (each audited), InputInvalid, AdmissionRefused.
+    `raw` is the body as it came, which a repeated key is compared by; `base` points at the input in it.
+
+    Raises: AgentUnknown, SkillUnknown (each audited), InputInvalid, WorkflowInvalid, AdmissionRefused.
     """
     try:
-        skill_id = _check_ids(body)
+        _check_ids(body.agent_id, body.skill_id)
+        check_input(body.agent_id, body.skill_id or "", body.input, base=base)
     except OrderRefused as refusal:
-        _record_refusal(refusal, body, submitted_by=submitted_by, now=now)
+        record_refusal(refusal, submitted_by=submitted_by, now=now)
         raise
-    _check_input(skill_id, body.input)
     admit_task(now=now)
     return Order(
         agent_id=body.agent_id,
-        skill_id=skill_id,
+        skill_id=body.skill_id or "",
         input=body.input,
         priority=body.priority,
         run_at=body.run_at,
@@ -108,35 +136,61 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def _check_ids(body: OrderBody) -> str:
-    if not is_id(body.agent_id) or registry.find_agent(body.agent_id) is None:
-        raise AgentUnknown
-    if body.skill_id is None:
-        raise SkillRequired
-    if not is_id(body.skill_id) or registry.find_skill(body.skill_id) is None:
-        raise SkillUnknown
-    return body.skill_id
+def _check_ids(agent_id: str, skill_id: str | None, *, at: str = "") -> None:
+    """See that there are such an agent and skill; `at` is the pointer of the step that names them."""
+    if not is_id(agent_id) or registry.find_agent(agent_id) is None:
+        raise AgentUnknown(agent_id, skill_id, pointer=at and f"{at}/agentId")
+    if skill_id is not None and (not is_id(skill_id) or registry.find_skill(skill_id) is None):
+        raise SkillUnknown(agent_id, skill_id, pointer=at and f"{at}/skillId")
 
 
-def _check_input(skill_id: str, value: Mapping[str, Any]) -> None:
+def check_input(agent_id: str, skill_id: str, value: Mapping[str, Any], *, base: str = "#/input") -> None:
+    """See that a known agent, or its known skill, can take `value`; problems are pointed at below `base`.
+
+    Raises: InputInvalid; of a workflow also WorkflowInvalid, and AgentUnknown or SkillUnknown of its steps.
+    """
+    config = registry.get_agent(agent_id).config
+    if skill_id:
+        try:
+            registry.get_skill(skill_id).input_model.model_validate(value)
+        except ValidationError as error:
+            raise InputInvalid(skill_id, list_problems(error, base)) from error
+    elif config.is_workflow:
+        _check_workflow(value, base=base)
+    elif problems := list_input_problems(config.input_schema, value, base):
+        raise InputInvalid(agent_id, problems, shown_at=f"/api/agents/{agent_id}")
+
+
+def _check_workflow(value: Mapping[str, Any], *, base: str) -> None:
+    workflow_agents = registry.workflow_agents()
     try:
-        registry.get_skill(skill_id).input_model.model_validate(value)
+        placed = list_steps(value, workflow_agents=workflow_agents)
     except ValidationError as error:
-        raise InputInvalid(skill_id, list_problems(error, "#/input")) from error
+        raise WorkflowInvalid(list_problems(error, base)) from error
+    for at, step in placed:
+        _check_ids(step.agent_id, step.skill_id, at=make_pointer(base, at))
+    for at, step in placed:
+        # What takes an output is judged when it starts; the steps of an inner workflow are in this list themselves.
+        if not is_inner(step, workflow_agents) and not any(find_references(step.input)):
+            check_input(step.agent_id, step.skill_id or "", step.input, base=make_pointer(base, (*at, "input")))
 
 
-def _record_refusal(refusal: OrderRefused, body: OrderBody, *, submitted_by: str, now: datetime) -> None:
-    named = {"agentId": body.agent_id, "skillId": body.skill_id}
+def record_refusal(refusal: OrderRefused, *, submitted_by: str, now: datetime) -> None:
+    """Write a refused order into the audit trail: who asked for whom."""
+    agent_id, skill_id = refusal.agent_id, refusal.skill_id
     event = Event(
         type=EventType.TASK_REFUSED,
         at=now,
         actor=f"user:{submitted_by}",
-        agent_id=body.agent_id if is_id(body.agent_id) else "",
-        skill_id=body.skill_id if body.skill_id and is_id(body.skill_id) else "",
+        agent_id=agent_id if is_id(agent_id) else "",
+        skill_id=skill_id if skill_id and is_id(skill_id) else "",
         decision="deny",
         reason=refusal.code,
         # Escaped, so that whoever reads the trail sees what was sent and not what it looks like.
-        body={name: None if text is None else ascii(text)[1:-1][:_SHOWN] for name, text in named.items()},
+        body={
+            name: None if text is None else ascii(text)[1:-1][:_SHOWN]
+            for name, text in {"agentId": agent_id, "skillId": skill_id}.items()
+        },
     )
     with write_transaction():
         record(event)

@@ -32,12 +32,28 @@ _ADVICE: dict[str, Advice] = {
     "write_path": Advice(_NOTHING_RAN, "Name a file inside the folders that this agent may write."),
     "call_ceiling": Advice(_NOTHING_RAN, "The ceiling counts calls of one task: submit a new task for more."),
     "rate_limited": Advice(_NOTHING_RAN, "It waited for its rate until its deadline. Retry when there is less to do."),
+    "budget_exhausted": Advice(
+        "The call was not sent. The order, the steps before it and what they cost are kept.",
+        "The message says which cap stopped it. Once there is room under it, retry the task.",
+    ),
+    "price_unknown": Advice(
+        "The call was not sent and nothing was spent. The order is kept.",
+        "Name the model's price in MODEL_PRICES or give the agent's tier another model, then retry.",
+    ),
     "approval_rejected": Advice(_NOTHING_WAS_RUN, "Change what the note names and submit it again."),
     "approval_expired": Advice(_NOTHING_WAS_RUN, "Retry to ask again, and tell an approver."),
     "agent_disabled": Advice(_NOTHING_RAN, "Enable the agent or choose another, then retry."),
     "agent_quarantined": Advice(_NOTHING_RAN, "An administrator has to lift the quarantine; then retry."),
     "skill_quarantined": Advice(_NOTHING_RAN, "An administrator has to lift the quarantine; then retry."),
     "input_invalid": Advice(_NOTHING_RAN, "Submit it again with the input mended."),
+    "provider_missing": Advice(KEPT, "Set a key or an address for the vendor, start again, then retry."),
+    "provider_rejected": Advice(KEPT, "Check the key, the model's name and the vendor's account; then retry."),
+    "model_refused": Advice(KEPT, "Say in the input what the task is for, or give it to a person."),
+    "output_invalid": Advice(KEPT, "See in the steps what did not hold. Retry, or try the agent with another prompt."),
+    "max_steps": Advice(KEPT, "Retry to let it go on, give it less to do, or raise the limit of its agent."),
+    "step_failed": Advice(
+        "The steps that succeeded are kept with their results.", "Mend the step that failed, then retry the workflow."
+    ),
     "attempts_exhausted": Advice(KEPT, "See the cause in the last step. Once it is mended, retry."),
     "worker_lost": Advice(KEPT, "Five workers were lost while they ran it. Look at their logs before you retry."),
     "timeout": Advice(KEPT, "Retry with less work in one task, or have the agent's timeout raised."),

@@ -1,6 +1,6 @@
 """Tasks, agents, skills and files over HTTP: parse, one call, answer. Scopes are words of the permission table."""
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from django.conf import settings
 from django.http import FileResponse, HttpResponseBase
@@ -12,8 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents import queries, queue, registry
-from agents.admission import OrderBody, admit_order, is_id, read_key
+from agents import control, queries, queue, registry
+from agents.admission import OrderBody, WorkflowBody, admit_order, is_id, read_key
 from agents.exceptions import ArtifactNotFound, FileTooLarge
 from agents.files import open_artifact, store_upload
 from agents.models import Task
@@ -25,9 +25,15 @@ from toolgate.queries import list_permissions
 from toolgate.reading import BodyInvalid, BodyMalformed, FieldProblem, WireModel, read_body, read_limit, read_query
 
 DEFAULT_LIMIT: Final = 50
-TASK_FILTERS: Final = ("status", "agentId", "skillId", "cursor", "limit")
+TASK_FILTERS: Final = ("status", "agentId", "skillId", "parentTaskId", "cursor", "limit")
 FILE_FIELD: Final = "file"
 MAX_FRAME_BYTES: Final = 64_000  # of a multipart body around its file
+IDEMPOTENCY_KEY: Final = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="1 to 255 visible ASCII characters; the same key and body answer with the same task",
+)
 CURSOR: Final = OpenApiParameter("cursor", str, description="`next` of the page before")
 
 
@@ -52,6 +58,7 @@ class TaskCollection(APIView):
             OpenApiParameter("status", str, enum=[state.value for state in TaskState]),
             OpenApiParameter("agentId", str),
             OpenApiParameter("skillId", str),
+            OpenApiParameter("parentTaskId", str, description="the tasks that are steps of this workflow"),
             CURSOR,
             OpenApiParameter("limit", int, description=f"1 to {queries.MAX_PAGE}, {DEFAULT_LIMIT} if not given"),
         ],
@@ -64,6 +71,7 @@ class TaskCollection(APIView):
             status=_read_status(given),
             agent_id=_read_id(given, "agentId"),
             skill_id=_read_id(given, "skillId"),
+            parent_task_id=_read_id(given, "parentTaskId"),
             before=_read_cursor(given),
             limit=read_limit(given, default=DEFAULT_LIMIT, maximum=queries.MAX_PAGE),
         )
@@ -71,27 +79,40 @@ class TaskCollection(APIView):
 
     @extend_schema(
         operation_id="tasks_submit",
-        parameters=[
-            OpenApiParameter(
-                "Idempotency-Key",
-                str,
-                OpenApiParameter.HEADER,
-                description="1 to 255 visible ASCII characters; the same key and body answer with the same task",
-            )
-        ],
+        parameters=[IDEMPOTENCY_KEY],
         request=OrderBody,
         responses={202: TaskWire},
     )
     def post(self, request: Request) -> Response:
-        """Submit a task. The skill runs later, as the agent, if the gate allows it."""
+        """Submit a task. The skill runs later, as the agent, if the gate allows it; without one, the agent itself."""
         read_query(request.query_params, ())
-        key = read_key(request.META.get("HTTP_IDEMPOTENCY_KEY"))
-        body = read_body(request, OrderBody)
-        now = timezone.now()
-        owner = request.user.get_username()
-        raw: Any = request.data
-        order = admit_order(body, raw=raw, submitted_by=owner, key=key, now=now)
-        return _accepted(queue.submit_task(order, now=now).task)
+        return _submit(request, key=_read_key(request), body=read_body(request, OrderBody))
+
+
+class WorkflowCollection(APIView):
+    """Tasks that depend on each other."""
+
+    required_scope = "tasks:write"
+
+    @extend_schema(
+        operation_id="workflows_submit", parameters=[IDEMPOTENCY_KEY], request=WorkflowBody, responses={202: TaskWire}
+    )
+    def post(self, request: Request) -> Response:
+        """Submit a workflow: one task, whose steps become tasks of their own, with the same trace, as they are due."""
+        read_query(request.query_params, ())
+        key = _read_key(request)
+        body = read_body(request, WorkflowBody).as_order(cast(dict[str, Any], request.data))
+        return _submit(request, key=key, body=body, base="#")
+
+
+def _read_key(request: Request) -> str | None:
+    return read_key(request.META.get("HTTP_IDEMPOTENCY_KEY"))
+
+
+def _submit(request: Request, *, key: str | None, body: OrderBody, base: str = "#/input") -> Response:
+    now, owner, raw = timezone.now(), request.user.get_username(), cast(dict[str, Any], request.data)
+    order = admit_order(body, raw=raw, submitted_by=owner, key=key, now=now, base=base)
+    return _accepted(queue.submit_task(order, now=now).task)
 
 
 def _accepted(task: Task) -> Response:
@@ -143,7 +164,7 @@ class TaskCancel(APIView):
         """Cancel a task: at once if it waits, soon if it runs. 409 if it has ended."""
         read_query(request.query_params, ())
         read_body(request, NoFields, optional=True)
-        return _accepted(queue.cancel_task(task_id, actor=actor_of(request), now=timezone.now()))
+        return _accepted(control.cancel_task(task_id, actor=actor_of(request), now=timezone.now()))
 
 
 class TaskRetry(APIView):
@@ -156,7 +177,7 @@ class TaskRetry(APIView):
         """Queue a failed or cancelled task again, with all its attempts. 409 otherwise."""
         read_query(request.query_params, ())
         read_body(request, NoFields, optional=True)
-        return _accepted(queue.retry_task(task_id, actor=actor_of(request), now=timezone.now()))
+        return _accepted(control.retry_task(task_id, actor=actor_of(request), now=timezone.now()))
 
 
 # --- files ----------------------------------------------------------------------------------------------------

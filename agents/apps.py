@@ -7,7 +7,11 @@ class AgentsConfig(AppConfig):
     name = "agents"
 
     def ready(self) -> None:
+        from django.conf import settings
+
+        from agents.pricing import use_own_prices
         from agents.receivers import move_parked_task
         from toolgate.signals import approval_decided
 
+        use_own_prices(settings.MODEL_PRICES)
         approval_decided.connect(move_parked_task, dispatch_uid="agents.move_parked_task")

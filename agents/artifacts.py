@@ -26,6 +26,11 @@ def keep_result(task_id: str, result: Mapping[str, Any]) -> tuple[Mapping[str, A
     return {"artifact": kept.name, "sizeBytes": kept.size_bytes, "sha256": kept.sha256}, (kept,)
 
 
+def is_kept(result: Mapping[str, Any]) -> bool:
+    """Say whether a stored result only names the file that it went to."""
+    return result.keys() == {"artifact", "sizeBytes", "sha256"}
+
+
 def keep_written(task_id: str, paths: tuple[str, ...]) -> tuple[KeptFile, ...]:
     """Copy what a skill wrote, so that the task shows it as it was then, and return the copies."""
     root: Path = settings.WORKSPACE_ROOT

@@ -8,7 +8,8 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Greatest
 
-from agents import engine, metrics
+from agents import control, engine, metrics
+from agents.border import find_redactor
 from agents.models import Artifact, Run, Step, StepState, Task
 from agents.orders import (
     WORKFLOW,
@@ -24,8 +25,9 @@ from agents.orders import (
     TaskError,
     Waiting,
 )
-from agents.queue import digest_of, run_event, task_event
-from agents.states import TaskState
+from agents.queue import digest_of, run_event, task_event, wake_on_commit
+from agents.spending import reconcile_run
+from agents.states import TERMINAL, TaskState
 from audit.events import Event, EventType
 from audit.ledger import record
 
@@ -44,7 +46,13 @@ def finish(lease: Lease, ending: Ending, *, now: datetime) -> bool:
     if not held.update(**changes):
         return False
     Run.objects.filter(task_id=lease.task_id, fence=lease.fence).update(ended_at=now, outcome=_outcome(ending))
+    if not lease.skill_id:  # a direct task spends nothing; whatever a run left open is over with it
+        reconcile_run(lease.task_id, lease.fence, now=now)
     record(*_close_step(lease, ending, now=now), *events_for(ending, lease, now))
+    if lease.is_workflow and isinstance(ending, Failed | Cancelled):
+        control.cancel_steps(lease.task_id, actor=f"worker:{lease.worker_id}", now=now)
+    if changes["state"] in TERMINAL:
+        wake_on_commit(lease.parent_task_id, now=now)
     _tell_after_commit(lease, ending, changes, now=now)
     return True
 
@@ -115,7 +123,7 @@ def error_columns(error: TaskError) -> Changes:
     return {
         "error_code": error.code,
         "error_reason": error.reason or error.code,
-        "error_message": error.message[:MESSAGE_LIMIT],
+        "error_message": _say(error),
     }
 
 
@@ -150,7 +158,12 @@ def _describe(ending: Ending, lease: Lease) -> tuple[EventType, str, Changes]:
 
 
 def _error_body(error: TaskError) -> Changes:
-    return {"cause": error.reason or error.code, "message": error.message[:MESSAGE_LIMIT]}
+    return {"cause": error.reason or error.code, "message": _say(error)}
+
+
+def _say(error: TaskError) -> str:
+    """Return the message as it is kept: cut, and without the secrets that a skill's or a vendor's words may quote."""
+    return find_redactor().text(error.message)[:MESSAGE_LIMIT]
 
 
 def _close_step(lease: Lease, ending: Ending, *, now: datetime) -> list[Event]:
@@ -163,7 +176,7 @@ def _close_step(lease: Lease, ending: Ending, *, now: datetime) -> list[Event]:
             Step.objects.filter(id=step_id).update(state=StepState.DONE, ended_at=now)
             return [run_event(EventType.STEP_FINISHED, lease, now=now, body={"stepId": step_id})]
         case Failed(step_id=step_id, error=error) | Retried(step_id=step_id, error=error) if step_id:
-            columns = {"error_code": error.reason or error.code, "error_message": error.message[:MESSAGE_LIMIT]}
+            columns = {"error_code": error.reason or error.code, "error_message": _say(error)}
             Step.objects.filter(id=step_id).update(state=StepState.FAILED, ended_at=now, **columns)
             body = {"stepId": step_id, **_error_body(error)}
             return [run_event(EventType.STEP_FAILED, lease, now=now, reason=error.code, body=body)]
@@ -186,12 +199,15 @@ def end_waiting(task: Task, error: TaskError, *, now: datetime, actor: str) -> b
         return False
     body = {"traceId": task.trace_id, **_error_body(error)}
     record(task_event(EventType.TASK_FAILED, task, actor=actor, now=now, reason=error.code, body=body))
+    wake_on_commit(task.parent_task_id, now=now)
     return True
 
 
 def end_lost(task: Task, *, now: datetime) -> None:
     """End a task whose worker died: cancelled if somebody asked for it, else failed for too many losses."""
     held = Task.objects.filter(id=task.id, state=TaskState.RUNNING, fence=task.fence)
+    control.cancel_steps(task.id, actor="system", now=now)
+    wake_on_commit(task.parent_task_id, now=now)
     if task.cancel_requested:
         held.update(state=TaskState.CANCELLED, ended_at=now, worker_id="")
         record(task_event(EventType.TASK_CANCELLED, task, actor="system", now=now))

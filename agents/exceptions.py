@@ -6,13 +6,21 @@ AgentError
 ├── IdempotencyConflict   the key was used before, with another body; nothing was created
 ├── OrderRefused          an order that names nobody who could do it; audited
 │   ├── AgentUnknown
-│   ├── SkillUnknown
-│   └── SkillRequired
-├── InputInvalid          the input does not fit the skill's model; `problems` says where
+│   └── SkillUnknown
+├── InputInvalid          the input does not fit the skill or the agent; `problems` says where
+├── WorkflowInvalid       the steps cannot be carried out as they stand; `problems` says why
 ├── KeyInvalid            an Idempotency-Key that cannot be kept
 ├── AdmissionRefused      more tasks a second than are admitted; carries when to come back
+├── EditRefused           an edit of an agent that was not taken; nothing was changed
+│   ├── ConfigInvalid     the configuration does not fit; `problems` says where
+│   ├── EditConflict      somebody else published first; carries both versions
+│   ├── NothingToChange   it is so already
+│   ├── DraftNotFound     no draft of that id that is still open to this person
+│   └── VersionNotFound   no such version of this agent
 ├── FileTooLarge          an upload over the limit
 ├── FileNotKept           the workspace could not take an upload
+├── CapRefused            a cap that cannot be set; nothing was changed
+├── ReservationClosed     money that is no longer held: the call must not be sent
 └── ArtifactNotFound      no such file of this task, or it is no longer what the task wrote
 """
 
@@ -56,45 +64,50 @@ class IdempotencyConflict(AgentError):
 
 
 class OrderRefused(AgentError):
-    """The order names no agent or no skill that there is. No task was made; the refusal is in the audit trail."""
+    """The order names no agent or no skill that there is. No task was made; the refusal is in the audit trail.
+
+    `pointer` names the field where it is that of a workflow's step.
+    """
+
+    what = ""
+
+    def __init__(self, agent_id: str = "", skill_id: str | None = None, *, pointer: str = "") -> None:
+        super().__init__(self.what)
+        self.agent_id, self.skill_id = agent_id, skill_id
+        self.problems = [FieldProblem(pointer=pointer, code=self.code, detail=self.what)] if pointer else []
 
 
 class AgentUnknown(OrderRefused):
     """There is no agent of this id."""
 
     code = "agent_unknown"
-
-    def __init__(self) -> None:
-        super().__init__("There is no agent of this id. No task was made; GET /api/agents lists them.")
+    what = "There is no agent of this id. No task was made; GET /api/agents lists them."
 
 
 class SkillUnknown(OrderRefused):
     """There is no skill of this id."""
 
     code = "skill_unknown"
-
-    def __init__(self) -> None:
-        super().__init__("There is no skill of this id. No task was made; GET /api/skills lists them.")
-
-
-class SkillRequired(OrderRefused):
-    """The order leaves the choice of skills to the agent, which this release cannot do."""
-
-    code = "skill_required"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "Agents do not choose skills by themselves in this release, so skillId is needed. No task was made."
-        )
+    what = "There is no skill of this id. No task was made; GET /api/skills lists them."
 
 
 class InputInvalid(AgentError):
-    """The input does not fit the skill's input model."""
+    """The input does not fit the skill's input model or, without a skill, the agent's input schema."""
 
     code = "input_invalid"
 
-    def __init__(self, skill_id: str, problems: list[FieldProblem]) -> None:
-        super().__init__(f"The input does not fit {skill_id}. No task was made; GET /api/skills shows its schema.")
+    def __init__(self, taker: str, problems: list[FieldProblem], *, shown_at: str = "/api/skills") -> None:
+        super().__init__(f"The input does not fit {taker}. No task was made; GET {shown_at} shows its schema.")
+        self.problems = problems
+
+
+class WorkflowInvalid(AgentError):
+    """The steps of a workflow cannot be carried out: a name is doubled, a link leads nowhere or in a circle."""
+
+    code = "workflow_invalid"
+
+    def __init__(self, problems: list[FieldProblem]) -> None:
+        super().__init__("These steps cannot be carried out as they stand. No task was made; mend what errors names.")
         self.problems = problems
 
 
@@ -105,6 +118,60 @@ class KeyInvalid(AgentError):
 
     def __init__(self) -> None:
         super().__init__("Idempotency-Key has 1 to 255 visible ASCII characters. Nothing was done.")
+
+
+class EditRefused(AgentError):
+    """An edit of an agent was not taken. Nothing was changed."""
+
+    code = "edit_refused"
+
+
+class ConfigInvalid(EditRefused):
+    """The configuration does not fit the schema of agents; `problems` says where."""
+
+    code = "config_invalid"
+
+    def __init__(self, problems: list[FieldProblem]) -> None:
+        super().__init__("The configuration does not fit. Nothing was changed; mend what is named and send it again.")
+        self.problems = problems
+
+
+class EditConflict(EditRefused):
+    """The agent moved on while it was edited. Look at what changed, rebase the draft, then publish it."""
+
+    code = "edit_conflict"
+
+    def __init__(self, *, base_version: int, current_version: int) -> None:
+        super().__init__(
+            f"This edit was made on version {base_version}, and version {current_version} is in force now. Nothing "
+            "was changed and the draft is kept: look at what differs, rebase the draft, then publish it."
+        )
+        self.base_version = base_version
+        self.current_version = current_version
+
+
+class NothingToChange(EditRefused):
+    """The agent is so already."""
+
+    code = "nothing_to_change"
+
+
+class DraftNotFound(EditRefused):
+    """There is no draft of this id that is open and this person's: published, thrown away, or somebody else's."""
+
+    code = "not_found"
+
+    def __init__(self) -> None:
+        super().__init__("This draft was published or thrown away, or is somebody else's. Nothing was changed.")
+
+
+class VersionNotFound(EditRefused):
+    """The agent has no such version."""
+
+    code = "not_found"
+
+    def __init__(self, agent_id: str, version: int) -> None:
+        super().__init__(f"{agent_id} has no version {version}. Nothing was changed.")
 
 
 class FileTooLarge(AgentError):
@@ -168,3 +235,18 @@ class QueryInvalid(AgentError):
     """A parameter or header of the request is unknown, doubled or malformed; nothing was done."""
 
     code = "query_invalid"
+
+
+class CapRefused(AgentError):
+    """A cap that cannot be set: for nobody, without a reason, no amount, or above what the settings allow."""
+
+    code = "cap_refused"
+
+
+class ReservationClosed(AgentError):
+    """The money is no longer held, for somebody else has ended the run. Send nothing and let the run go."""
+
+    code = "reservation_closed"
+
+    def __init__(self, reservation_id: str) -> None:
+        super().__init__(f"Reservation {reservation_id} is no longer held, so its call is not sent. Nothing was spent.")

@@ -11,6 +11,7 @@ from django.core.files.uploadedfile import UploadedFile
 from agents import tables
 
 MAX_DEPTH = 100
+MAX_WIDTH = 100  # characters of a line before a value is spread over more
 
 
 class DocumentField(forms.FileField):
@@ -25,18 +26,39 @@ class DocumentField(forms.FileField):
 
 
 class JsonField(forms.CharField):
-    """A JSON value in a text area."""
+    """A JSON value in a text area; the example is there to be changed if `is_suggested`, else behind an empty area."""
 
-    def __init__(self, *, example: Any, **kwargs: Any):
+    def __init__(self, *, example: Any, is_suggested: bool = True, **kwargs: Any):
         text = write_json(example)
         rows = min(max(text.count("\n") + 2, 5), 16)
-        widget = forms.Textarea(attrs={"class": "textarea code-in", "rows": rows, "spellcheck": "false"})
-        super().__init__(widget=widget, initial=text, **kwargs)
+        attrs = {"class": "textarea code-in", "rows": rows, "spellcheck": "false"}
+        widget = forms.Textarea(attrs=attrs if is_suggested else attrs | {"placeholder": text})
+        super().__init__(widget=widget, initial=text if is_suggested else None, **kwargs)
+
+    def prepare_value(self, value: Any) -> Any:
+        """Return the text of a value."""
+        return write_json(value) if isinstance(value, dict | list) else value
 
     def clean(self, value: Any) -> Any:
         """Return the parsed value, None if the area is empty."""
         text = super().clean(value)
         return None if not text else read_json(text)
+
+
+class LinesField(forms.CharField):
+    """A list of texts, one a line."""
+
+    def __init__(self, *, hint_text: str, **kwargs: Any):
+        widget = forms.Textarea(attrs={"class": "textarea", "rows": 4, "spellcheck": "false"})
+        super().__init__(widget=widget, **kwargs | {"help_text": f"{hint_text} One a line.".strip()})
+
+    def clean(self, value: Any) -> Any:
+        """Return the lines that hold something, None if there is none."""
+        return [line.strip() for line in super().clean(value).splitlines() if line.strip()] or None
+
+    def prepare_value(self, value: Any) -> Any:
+        """Return the text of a list."""
+        return "\n".join(map(str, value)) if isinstance(value, list) else value
 
 
 class RowsFileField(forms.FileField):
@@ -56,7 +78,13 @@ class RowsFileField(forms.FileField):
 
 
 def write_json(value: Any) -> str:
-    """Return JSON as a person writes it: one line for each entry of the outermost object or list."""
+    """Return JSON as a person writes it: one line for each entry of the outermost object or list, if that is enough."""
+    text = _write_lines(value)
+    too_wide = max(map(len, text.splitlines())) > MAX_WIDTH
+    return json.dumps(value, ensure_ascii=False, indent=2) if too_wide else text
+
+
+def _write_lines(value: Any) -> str:
     if isinstance(value, dict) and value:
         lines = [f"  {json.dumps(key)}: {json.dumps(inner, ensure_ascii=False)}" for key, inner in value.items()]
         return "{\n" + ",\n".join(lines) + "\n}"

@@ -16,7 +16,9 @@ from django.db.models.functions import Greatest
 
 from agents.endings import end_lost
 from agents.models import Run, Step, StepState, Task, Worker
+from agents.orders import WORKFLOW
 from agents.queue import requeue, task_event
+from agents.spending import reconcile_run
 from agents.states import TaskState
 from audit.events import EventType
 from audit.ids import new_id
@@ -87,7 +89,7 @@ def reap(*, own: str, now: datetime) -> list[str]:
         clock = lease_clock(now)
         latest = clock + timedelta(seconds=LEASE_SECONDS + BEAT_SECONDS)
         alive = Worker.objects.filter(lease_expires_at__gt=clock, lease_expires_at__lte=latest)
-        living = {own, *alive.values_list("id", flat=True)}
+        living = {own, WORKFLOW, *alive.values_list("id", flat=True)}
         lost = list(Task.objects.filter(state=TaskState.RUNNING).exclude(worker_id__in=living))
         for task in lost:
             _take_back(task, now=now)
@@ -107,6 +109,7 @@ def _take_back(task: Task, *, now: datetime) -> None:
     body = {"traceId": task.trace_id, "worker": task.worker_id, "losses": task.losses + 1}
     record(task_event(EventType.RUN_LOST, task, actor="system", now=now, body=body))
     _mark_unknown(task, now=now)
+    reconcile_run(task.id, task.fence, now=now)
     Task.objects.filter(id=task.id).update(losses=F("losses") + 1, attempt=Greatest(F("attempt") - 1, 0))
     task.refresh_from_db()
     if task.cancel_requested or task.losses >= MAX_LOSSES:
@@ -137,6 +140,7 @@ def release_unfinished(worker_id: str, *, now: datetime) -> Iterable[str]:
         for task in held:
             Run.objects.filter(task_id=task.id, fence=task.fence).update(ended_at=now, outcome="released")
             _mark_unknown(task, now=now)
+            reconcile_run(task.id, task.fence, now=now)
             Task.objects.filter(id=task.id).update(attempt=Greatest(F("attempt") - 1, 0))
             requeue(task, now=now)
     return [task.id for task in held]

@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from prometheus_client import Counter, Histogram
+from django.conf import settings
+from prometheus_client import Counter, Gauge, Histogram
 
 from agents.orders import Ending, Failed, Lease, Succeeded
 
@@ -16,6 +17,25 @@ DURATION = Histogram(
     "From the claim to the end of a run that ended its task",
     ["agent", "task_type"],
     buckets=(0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 15, 30, 60, 120, 300, 600),
+)
+COST_PER_DAY = Gauge(
+    "agent_cost_per_day_usd", "Cost of model calls today (UTC)", ["agent", "model"], multiprocess_mode="mostrecent"
+)
+TOTAL_COST_PER_DAY = Gauge(
+    "agent_total_cost_per_day_usd", "Cost of all model calls today (UTC)", multiprocess_mode="mostrecent"
+)
+BUDGET_SPENT = Gauge("budget_spent_gbp", "Spent by the fleet this month", multiprocess_mode="mostrecent")
+BUDGET_RESERVED = Gauge("budget_reserved_gbp", "Held by the fleet for open calls", multiprocess_mode="mostrecent")
+BUDGET_CAP = Gauge("budget_cap_gbp", "The fleet's cap for this month", multiprocess_mode="mostrecent")
+BUDGET_REFUSALS = Counter("budget_refusals_total", "Model calls that did not fit under a cap", ["scope"])
+BUDGET_OVERRUNS = Counter("budget_overruns_total", "Model calls that cost more than their worst case")
+OTHER_MODEL = "other"  # one that no tier names
+
+CIRCUIT = Gauge(
+    "provider_circuit_state",
+    "Whether a vendor is asked: 0 closed (yes), 1 half open (one call, to see), 2 open (no)",
+    ["provider"],
+    multiprocess_mode="mostrecent",
 )
 
 # What a skill may report of itself is open; what becomes a label is not.
@@ -39,7 +59,23 @@ ERROR_TYPES = frozenset(
         "approval_expired",
         "approval_mismatch",
         "budget_exhausted",
+        "price_unknown",
         "sandbox_unavailable",
+        "agent_unknown",
+        "agent_disabled",
+        "agent_quarantined",
+        "max_steps",
+        "model_refused",
+        "output_invalid",
+        "provider_exhausted",
+        "provider_interrupted",
+        "provider_misspoke",
+        "provider_missing",
+        "provider_overloaded",
+        "provider_rejected",
+        "provider_timeout",
+        "provider_unavailable",
+        "step_failed",
     }
 )
 
@@ -51,9 +87,17 @@ def _agent_label(lease: Lease) -> str:
     return UNKNOWN if lease.task_type == UNKNOWN else lease.agent_id
 
 
+def _model_label(lease: Lease) -> str:
+    """Return the model of the agent's tier; one that took over in an outage is in the transcript."""
+    if lease.skill_id or lease.config is None:
+        return NO_MODEL
+    return str(settings.MODEL_TIERS[lease.config.tier])
+
+
 def count_start(lease: Lease) -> None:
-    """Count a run that a worker has begun."""
-    STARTED.labels(agent=_agent_label(lease), model=NO_MODEL).inc()
+    """Count a run that a worker has begun; not each look of a workflow at its steps."""
+    if not (lease.is_workflow and lease.fence > 1):
+        STARTED.labels(agent=_agent_label(lease), model=_model_label(lease)).inc()
 
 
 def count_ending(lease: Lease, ending: Ending, *, now: datetime) -> None:
@@ -61,7 +105,7 @@ def count_ending(lease: Lease, ending: Ending, *, now: datetime) -> None:
     agent = _agent_label(lease)
     match ending:
         case Succeeded():
-            COMPLETED.labels(agent=agent, model=NO_MODEL).inc()
+            COMPLETED.labels(agent=agent, model=_model_label(lease)).inc()
         case Failed(error=error):
             count_failure(agent, error.code)
         case _:

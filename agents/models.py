@@ -76,10 +76,16 @@ class Task(models.Model):
     cancel_requested = models.BooleanField(default=False)
     worker_id = models.CharField(max_length=64, blank=True)
     fence = models.PositiveIntegerField(default=0)  # raised by every claim; every later write carries it
+    retried_fence = models.PositiveIntegerField(default=0)  # its fence when a person last retried it: bounds count anew
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["submitted_by", "idempotency_key"], name="task_idempotency"),
+            models.UniqueConstraint(
+                fields=["parent_task_id", "workflow_step"],
+                name="task_step_once",
+                condition=~models.Q(workflow_step=""),
+            ),
         ]
         indexes = [
             models.Index(
@@ -211,6 +217,15 @@ class Reservation(models.Model):
             models.Index(fields=["task_id", "fence"], name="reservation_of_run"),
             models.Index(fields=["opened_at"], name="reservation_open", condition=models.Q(closed_at=None)),
         ]
+
+
+class ProviderCircuit(models.Model):
+    """How the worker that last saw a change found a vendor: whether it is asked, since when, and why not."""
+
+    provider = models.CharField(max_length=32, primary_key=True)
+    state = models.CharField(max_length=12)  # agents.breaker.CircuitState
+    since = models.DateTimeField()
+    why = models.CharField(max_length=64, blank=True)  # an error's code
 
 
 class DailyCost(models.Model):

@@ -49,6 +49,12 @@ class Lease:
     task_type: str  # "unknown" if there is no such agent
     timeout_seconds: float  # of one run
     max_attempts: int
+    parent_task_id: str = ""  # the workflow that it is a step of
+
+    @property
+    def is_workflow(self) -> bool:
+        """Whether this run carries a workflow, which calls no model and no skill."""
+        return not self.skill_id and self.config is not None and self.config.is_workflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,23 +53,24 @@ def list_tasks(
     status: str | None = None,
     agent_id: str | None = None,
     skill_id: str | None = None,
+    parent_task_id: str | None = None,
     before: Cursor | None = None,
     limit: int = 50,
 ) -> Page:
     """Return at most `limit` tasks older than `before`, newest first; fewer when their contents are large."""
     limit = min(limit, MAX_PAGE)
-    rows = _filter(status=status, agent_id=agent_id, skill_id=skill_id, before=before)
+    wanted = {"state": status, "agent_id": agent_id, "skill_id": skill_id, "parent_task_id": parent_task_id}
+    rows = _filter({name: value for name, value in wanted.items() if value is not None}, before=before)
     size = Length("input") + Coalesce(Length("result"), 0)
     sizes = list(rows.annotate(size=size).values_list("id", "size")[: limit + 1])
-    wanted = _cut(sizes[:limit])
-    results = list(Task.objects.filter(id__in=wanted).order_by(*_NEWEST))
-    more = len(sizes) > len(wanted)
+    ids = _cut(sizes[:limit])
+    results = list(Task.objects.filter(id__in=ids).order_by(*_NEWEST))
+    more = len(sizes) > len(ids)
     return Page(results=results, next=write_cursor(results[-1]) if more and results else None)
 
 
-def _filter(*, status: str | None, agent_id: str | None, skill_id: str | None, before: Cursor | None) -> QuerySet[Task]:
-    wanted = {"state": status, "agent_id": agent_id, "skill_id": skill_id}
-    rows = Task.objects.filter(**{name: value for name, value in wanted.items() if value is not None})
+def _filter(wanted: dict[str, str], *, before: Cursor | None) -> QuerySet[Task]:
+    rows = Task.objects.filter(**wanted)
     if before is not None:
         at, task_id = before
         rows = rows.filter(Q(created_at__lt=at) | Q(id__lt=task_id), created_at__lte=at)

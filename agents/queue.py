@@ -1,4 +1,4 @@
-"""The queue of tasks: submit, claim, cancel, retry, sweep. The task row is the truth.
+"""The queue of tasks: submit, claim, requeue, wake, sweep. The task row is the truth.
 
 Each function here is one short transaction, or joins its caller's. A conditional update decides every race:
 whoever changes the row wins, and no row changed means that somebody else was first.
@@ -7,26 +7,23 @@ whoever changes the row wins, and no row changed means that somebody else was fi
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
-from django.db.models import Q
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, F, OuterRef, Q
 
-from agents import engine, registry
-from agents.exceptions import IdempotencyConflict, TaskNotFound, TaskStateConflict
+from agents import engine
+from agents.exceptions import IdempotencyConflict
 from agents.models import Task
-from agents.orders import Lease, Order
-from agents.states import TaskState, sources_of
+from agents.orders import WORKFLOW, Lease, Order
+from agents.states import TERMINAL, TaskState, sources_of
 from audit.events import Event, EventType
 from audit.ids import new_id
 from audit.ledger import record
 from audit.transactions import write_transaction
-from toolgate.approvals import lock_approvals, supersede_approvals
-
-CLAIM_LOCK = 0x6F7263  # PostgreSQL advisory lock: claims are decided one after another
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +48,7 @@ def submit_task(order: Order, *, now: datetime) -> Submission:
             record(_submitted(task, now=now))
             _enqueue_on_commit(task)
     except IntegrityError:
-        earlier = _find_by_key(order)
+        earlier = _find_by_key(order) if order.idempotency_key else None
         if earlier is None:
             raise
         return Submission(task=earlier, created=False)
@@ -93,6 +90,8 @@ def digest_of(value: Mapping[str, Any]) -> str:
 
 def _submitted(task: Task, *, now: datetime) -> Event:
     body = {"inputDigest": digest_of(task.input), "priority": task.priority, "traceId": task.trace_id}
+    if task.workflow_step:
+        body |= {"parentTaskId": task.parent_task_id, "step": task.workflow_step}
     return task_event(EventType.TASK_SUBMITTED, task, actor=f"user:{task.submitted_by}", now=now, body=body)
 
 
@@ -117,102 +116,14 @@ def _enqueue_on_commit(task: Task) -> None:
     transaction.on_commit(lambda: engine.enqueue(task.id, key=key, run_at=task.run_at))
 
 
-def claim_next(worker_id: str, *, now: datetime) -> Lease | None:
-    """Take the due task that comes first, by priority and then age, whose agent has a free slot.
-
-    The engine's message says only that there is work: taking the best task rather than the named one is what
-    makes priority an order, and lets a task that waited for its agent's slot go when the slot frees.
-    """
-    full = _agents_without_a_slot()
-    if full is None:
-        return None
-    row = _take_first(worker_id, full=full, now=now)
-    if row is None:
-        return None
-    lease = _lease_from(row, worker_id=worker_id, now=now)
-    _open_run(lease, now=now)
-    return lease
-
-
-def _agents_without_a_slot() -> list[str] | None:
-    """Return the agents that run as many tasks as they may, or None if the whole fleet does."""
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
-        cursor.execute("SELECT agent_id, COUNT(*) FROM agents_task WHERE state = 'running' GROUP BY agent_id")
-        running = dict(cursor.fetchall())
-    if sum(running.values()) >= settings.MAX_AGENTS:
-        return None
-    full = [agent_id for agent_id, count in running.items() if count >= registry.slots_of(agent_id)]
-    return full + registry.paused_agents()
-
-
-_CLAIM = """
-UPDATE agents_task
-SET state = 'running', worker_id = %s, fence = fence + 1, attempt = attempt + 1,
-    started_at = COALESCE(started_at, %s)
-WHERE id = (
-    SELECT id FROM agents_task
-    WHERE state = 'queued' AND (run_at IS NULL OR run_at <= %s) {without}
-    ORDER BY priority DESC, created_at, id LIMIT 1 {lock}
-)
-RETURNING id, fence, agent_id, agent_version, draft_id, skill_id, input, attempt, submitted_by, trace_id, deadline_at
-"""
-
-
-def _take_first(worker_id: str, *, full: list[str], now: datetime) -> tuple[Any, ...] | None:
-    without = f"AND agent_id NOT IN ({', '.join(['%s'] * len(full))})" if full else ""
-    lock = "FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
-    stamp = connection.ops.adapt_datetimefield_value(now)
-    with connection.cursor() as cursor:
-        cursor.execute(_CLAIM.format(without=without, lock=lock), [worker_id, stamp, stamp, *full])
-        row: tuple[Any, ...] | None = cursor.fetchone()
-        return row
-
-
-def _lease_from(row: tuple[Any, ...], *, worker_id: str, now: datetime) -> Lease:
-    task_id, fence, agent_id, version, draft_id, skill_id, input_, attempt, submitted_by, trace_id, deadline = row
-    if version is None:
-        version = registry.version_of(agent_id)
-        Task.objects.filter(id=task_id).update(agent_version=version)
-    config = registry.find_config(agent_id, version, draft_id=draft_id)
-    return Lease(
-        task_id=task_id,
-        worker_id=worker_id,
-        fence=fence,
-        agent_id=agent_id,
-        agent_version=version,
-        config=config,
-        skill_id=skill_id,
-        input=orjson.loads(input_),
-        input_bytes=len(input_),
-        attempt=attempt,
-        submitted_by=submitted_by,
-        trace_id=trace_id,
-        started_at=now,
-        deadline_at=_read_time(deadline),
-        task_type=config.task_type if config else "unknown",
-        timeout_seconds=float(config.timeout_seconds) if config else 30.0,
-        max_attempts=1 + (config.retries if config else 0),
-    )
-
-
-def _read_time(value: Any) -> datetime | None:
-    """Return a time as raw SQL gives it: PostgreSQL's is aware, SQLite's is in UTC and naive."""
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
-
-
-def _open_run(lease: Lease, *, now: datetime) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO agents_run (task_id, fence, worker_id, started_at, outcome) VALUES (%s, %s, %s, %s, '')",
-            [lease.task_id, lease.fence, lease.worker_id, connection.ops.adapt_datetimefield_value(now)],
-        )
-    record(run_event(EventType.RUN_STARTED, lease, now=now, body={"attempt": lease.attempt, "fence": lease.fence}))
-
-
 def run_event(
-    type_: EventType, lease: Lease, *, now: datetime, reason: str = "", body: Mapping[str, Any] | None = None
+    type_: EventType,
+    lease: Lease,
+    *,
+    now: datetime,
+    skill_id: str = "",
+    reason: str = "",
+    body: Mapping[str, Any] | None = None,
 ) -> Event:
     """Return an event about the run that `lease` stands for."""
     return Event(
@@ -221,58 +132,10 @@ def run_event(
         actor=f"worker:{lease.worker_id}",
         task_id=lease.task_id,
         agent_id=lease.agent_id,
-        skill_id=lease.skill_id,
+        skill_id=skill_id or lease.skill_id,
         reason=reason,
         body={"traceId": lease.trace_id, **(body or {})},
     )
-
-
-def cancel_task(task_id: str, *, actor: str, now: datetime) -> Task:
-    """Cancel a task: at once if it waits, as soon as its worker notices if it runs.
-
-    Raises: TaskNotFound; TaskStateConflict if it has ended.
-    """
-    with write_transaction():
-        lock_approvals(task_id)  # an answer locks the approval first, then the task; so must this
-        task = _get_for_update(task_id)
-        if task.state in (TaskState.QUEUED, TaskState.AWAITING_APPROVAL):
-            _end_waiting(task, actor=actor, now=now)
-        elif task.state == TaskState.RUNNING:
-            Task.objects.filter(id=task_id).update(cancel_requested=True)
-            record(task_event(EventType.TASK_CANCEL_REQUESTED, task, actor=actor, now=now))
-            transaction.on_commit(lambda: engine.cancel(task_id))
-        else:
-            raise TaskStateConflict(task_id, task.state, "cancelled")
-        task.refresh_from_db()
-    return task
-
-
-def _get_for_update(task_id: str) -> Task:
-    task = Task.objects.select_for_update().filter(id=task_id).first()
-    if task is None:
-        raise TaskNotFound(task_id)
-    return task
-
-
-def _end_waiting(task: Task, *, actor: str, now: datetime) -> None:
-    Task.objects.filter(id=task.id).update(state=TaskState.CANCELLED, ended_at=now, cancel_requested=True)
-    supersede_approvals(task.id, now=now)
-    record(task_event(EventType.TASK_CANCELLED, task, actor=actor, now=now))
-
-
-def retry_task(task_id: str, *, actor: str, now: datetime) -> Task:
-    """Queue a failed or cancelled task once more, with all its attempts; its history stays.
-
-    Raises: TaskNotFound; TaskStateConflict if it has not failed or been cancelled.
-    """
-    with write_transaction():
-        task = _get_for_update(task_id)
-        if task.state not in (TaskState.FAILED, TaskState.CANCELLED):
-            raise TaskStateConflict(task_id, task.state, "retried")
-        requeue(task, now=now, fresh=True)
-        record(task_event(EventType.TASK_RETRIED, task, actor=actor, now=now))
-        task.refresh_from_db()
-    return task
 
 
 def requeue(task: Task, *, now: datetime, fresh: bool = False) -> bool:
@@ -285,11 +148,40 @@ def requeue(task: Task, *, now: datetime, fresh: bool = False) -> bool:
         changes |= {"attempt": 0, "losses": 0, "error_code": "", "error_reason": "", "error_message": ""}
         changes |= {"ended_at": None, "started_at": None, "cancel_requested": False, "agent_version": None}
         changes |= {"deadline_at": now + timedelta(seconds=settings.TASK_DEADLINE_SECONDS), "result": None}
+        changes |= {"retried_fence": F("fence")}
     changed = Task.objects.filter(id=task.id, state__in=sources_of(TaskState.QUEUED)).update(**changes)
     if changed:
         task.refresh_from_db()
         _enqueue_on_commit(task)
     return bool(changed)
+
+
+def wake_on_commit(task_id: str, *, now: datetime) -> None:
+    """Have a workflow look at its steps again once this transaction, in which one of them ended, has committed.
+
+    Not inside it: a workflow locks its own row and then its steps', so a step that ends must not lock them in the
+    other order. A wake that a crash swallows is made up for by the sweep.
+    """
+    if task_id:
+        transaction.on_commit(lambda: _wake(task_id, now=now), robust=True)
+
+
+def _wake(task_id: str, *, now: datetime) -> bool:
+    with write_transaction():
+        # Locked by its id alone: a row that is about to be parked would not match what it is to be then.
+        task = Task.objects.select_for_update().filter(id=task_id).first()
+        if task is None or (task.state, task.worker_id) != (TaskState.RUNNING, WORKFLOW):
+            return False
+        requeue(task, now=now)
+        record(task_event(EventType.TASK_RESUMED, task, actor="system", now=now))
+    return True
+
+
+def wake_idle_workflows(*, now: datetime) -> list[str]:
+    """Wake every workflow that waits although none of its steps goes on, and return their ids."""
+    live = Task.objects.filter(parent_task_id=OuterRef("id")).exclude(state__in=TERMINAL)
+    idle = Task.objects.filter(~Exists(live), state=TaskState.RUNNING, worker_id=WORKFLOW)
+    return [task_id for task_id in idle.values_list("id", flat=True) if _wake(task_id, now=now)]
 
 
 def sweep(*, now: datetime, limit: int = 200) -> list[str]:

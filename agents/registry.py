@@ -111,6 +111,11 @@ def paused_agents() -> list[str]:
     return [agent.id for agent in list_agents() if agent.status == AgentStatus.PAUSED]
 
 
+def workflow_agents() -> frozenset[str]:
+    """Return the ids of the agents whose own runs are workflows."""
+    return frozenset(agent.id for agent in list_agents() if agent.config.is_workflow)
+
+
 def _register(agent_id: str, version: int, status: str) -> RegisteredAgent:
     return RegisteredAgent(config=get_config(agent_id, version), version=version, status=AgentStatus(status))
 

@@ -1,10 +1,12 @@
 """The core flow: one task, from its claim to its next resting place. Read it from top to bottom.
 
  1  claim      one conditional update; whoever changes the row holds the task, by a fence no earlier holder has
- 2  load       the agent as it is now and the skill; what is disabled or quarantined the gate refuses
- 3  pass       the gate decides, and the intent of the step is written, in one transaction
- 4  act        only a call that was let through reaches a skill, and only by the gate's own hand
- 5  end        result, state, step and audit events in one write, guarded by the fence
+ 2  load       the configuration that the task started with, and the steps that are on record
+ 3  act        a direct task makes its one call; a workflow moves its steps on; an agent's own run thinks:
+      turn     the worst case is held and the intent written, the model is asked, the true cost settled
+      call     the gate decides in one transaction with the intent; only what it lets through reaches a skill
+      answer   checked by its schema and against what really happened; sent back once
+ 4  end        result, state, step and audit events in one write, guarded by the fence
 
 No effect happens inside a transaction, and no transaction is held across an `await`. The intent is recorded
 before the effect and the outcome after it, so that a crash between the two is seen for what it is.
@@ -16,25 +18,30 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.db import Error as DatabaseError
-from pydantic import ValidationError
 
-from agents import artifacts, metrics, queue, registry, steps
+from agents import artifacts, claiming, failures, metrics, registry
+from agents.answers import Answer, check_answer
+from agents.border import find_redactor
+from agents.calls import Passage, Wish, close_call, describe_error, pass_gate
+from agents.children import advance_workflow
+from agents.conversation import Told, is_answer
 from agents.endings import finish
-from agents.models import Task
-from agents.orders import Cancelled, Delayed, Ending, Failed, Lease, Parked, Released, Retried, Succeeded, TaskError
-from agents.retry import Failure, decide_retry
-from agents.skills.base import Skill, SkillContext, SkillError, SkillRefused, dump
-from agents.states import TaskState
-from toolgate import approvals, enforcement
-from toolgate.enforcement import Permit, Verdict
-from toolgate.queries import list_permissions
-from toolgate.types import Action, Call, Effect, Principal, Reason, Request, Resource
+from agents.orders import Cancelled, Ending, Failed, KeptFile, Lease, Released, Succeeded, TaskError
+from agents.providers.base import ModelReply, ProviderError, StopReason, ToolCall
+from agents.providers.switchboard import ModelRef, Switchboard
+from agents.reviews import pass_review
+from agents.sessions import Session, open_session, read_facts
+from agents.skills.base import SkillContext, SkillError, SkillModel, dump
+from agents.turns import Turn, clean_reply, close_turn, fail_turn, open_turn
+from agents.types import AgentConfig
+from toolgate import enforcement
+from toolgate.enforcement import Permit
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +64,33 @@ class Flow:
     clock: Callable[[], datetime]
     threads: Executor
     draw: Callable[[], float]  # a number in [0, 1), for jitter
+    models: Switchboard
+
+
+@dataclass(slots=True)
+class Opened:
+    """The step in flight, if there is one."""
+
+    step_id: str = ""
+    idempotent: bool = True
+    is_over: bool = False  # the run ended without waiting for the skill, which may stop now
+
+    def enter(self, step_id: str, *, idempotent: bool = True) -> None:
+        """Note that a step's intent is written."""
+        self.step_id, self.idempotent = step_id, idempotent
+
+    def leave(self) -> None:
+        """Note that the step is settled."""
+        self.step_id, self.idempotent = "", True
+
+
+class LeaseLost(Exception):
+    """Another worker has the task; this run changes nothing more."""
 
 
 async def claim(flow: Flow) -> Lease | None:
     """Claim the next due task."""
-    lease: Lease | None = await flow.write(lambda: queue.claim_next(flow.worker_id, now=flow.clock()))
+    lease: Lease | None = await flow.write(lambda: claiming.claim_next(flow.worker_id, now=flow.clock()))
     if lease is not None:
         metrics.count_start(lease)
     return lease
@@ -74,106 +103,74 @@ async def run_task(lease: Lease, flow: Flow) -> None:
     opened = Opened()
     try:
         async with asyncio.timeout(lease.timeout_seconds + GRACE_SECONDS):
-            ending = await _call_skill(lease, flow, opened)
-    except SkillError as error:
+            ending = await _act(lease, flow, opened)
+    except (SkillError, ProviderError) as error:
         ending = _end_error(lease, flow, opened, error)
     except TimeoutError:
-        ending = _end_error(lease, flow, opened, _timeout_error(lease))
+        ending = _end_error(lease, flow, opened, failures.run_timeout(lease))
     except asyncio.CancelledError as cancelled:
         ending = Cancelled() if CANCEL in cancelled.args else Released()
+    except LeaseLost:
+        log.warning("lease lost", extra={"action": "run.lease-lost"})
+        ending = None
     except DatabaseError:
         log.exception("the store failed in a run", extra={"action": "run.store-failed"})
         ending = Released()
     except Exception:  # a defect must end its task, not its worker
         log.exception("a run crashed", extra={"action": "run.crashed"})
-        ending = Failed(error=_crash_error(), step_id=opened.step_id)
+        ending = Failed(error=failures.crash(), step_id=opened.step_id)
     opened.is_over = True
     if ending is not None:
         await _write_ending(lease, ending, flow)
 
 
-@dataclass(slots=True)
-class Opened:
-    """The step in flight, if there is one."""
-
-    step_id: str = ""
-    idempotent: bool = True
-    is_over: bool = False  # the run ended without waiting for the skill, which may stop now
-
-
-async def _call_skill(lease: Lease, flow: Flow, opened: Opened) -> Ending | None:
-    """Take the task's one skill call through the gate; None if the gate's transaction has ended the run."""
-    skill = registry.find_skill(lease.skill_id)
-    permit = await flow.write(lambda: _pass_gate(lease, skill, opened, now=flow.clock()))
-    if permit is None or skill is None:
+async def _act(lease: Lease, flow: Flow, opened: Opened) -> Ending | None:
+    """Do what the task is; None if a transaction on the way has ended the run."""
+    if lease.skill_id:
+        return await _call_skill(lease, flow, opened)
+    if lease.config is None:
+        message = f"There is no agent {lease.agent_id} any more. Nothing was run."
+        return Failed(error=TaskError(code="agent_unknown", message=message))
+    if lease.is_workflow:
+        await flow.write(lambda: _advance(lease, now=flow.clock()))
         return None
-    arguments = skill.input_model.model_validate(permit.arguments)
-    work = partial(enforcement.invoke, permit, skill.run, arguments, partial(_context, lease, opened))
-    is_short = skill.inline and lease.input_bytes <= MAX_INLINE_BYTES
-    output = (
-        work() if is_short else await asyncio.get_running_loop().run_in_executor(flow.threads, copy_context().run, work)
-    )
+    return await _think(lease, lease.config, flow, opened)
+
+
+def _advance(lease: Lease, *, now: datetime) -> None:
+    """Move a workflow on and put it down, in one transaction: a step that ends meanwhile must find it parked."""
+    finish(lease, advance_workflow(lease, now=now), now=now)
+
+
+# --- a direct task: its one call ------------------------------------------------------------------------------
+async def _call_skill(lease: Lease, flow: Flow, opened: Opened) -> Ending | None:
+    passage = await _pass_gate(lease, flow, opened, Wish(skill_id=lease.skill_id, arguments=lease.input))
+    if passage.permit is None:
+        return None
+    output = await _run_skill(lease, flow, opened, passage.permit)
     result, kept = artifacts.keep_result(lease.task_id, dump(output))
-    written = artifacts.keep_written(lease.task_id, permit.resource.write_paths)
+    written = artifacts.keep_written(lease.task_id, passage.permit.resource.write_paths)
     return Succeeded(result=result, step_id=opened.step_id, artifacts=(*kept, *written))
 
 
-def _pass_gate(lease: Lease, skill: Skill | None, opened: Opened, *, now: datetime) -> Permit | None:
-    """Decide, and write the intent or the ending, in one transaction; None if there is nothing to run."""
-    if not steps.is_held(lease):
-        return None
-    call, idempotent, refusal = _build_call(lease, skill, now=now)
-    if refusal is not None:
-        verdict = enforcement.refuse(call, reason=refusal[0], detail=refusal[1])
-    elif not idempotent and steps.is_outcome_unknown(lease):
-        if not approvals.find_granted(call):
-            _park_unknown(lease, call, now=now)
-            return None
-        verdict = enforcement.authorise(call)
-        if verdict.permit is not None:
-            approvals.use_granted(call)
-    else:
-        verdict = enforcement.authorise(call)
-    if verdict.permit is None:
-        finish(lease, _end_refusal(lease, call, verdict, now=now), now=now)
-        return None
-    opened.step_id = steps.open_step(lease, decision_id=verdict.decision_id, now=now)
-    opened.idempotent = idempotent
-    return verdict.permit
+async def _pass_gate(lease: Lease, flow: Flow, opened: Opened, wish: Wish) -> Passage:
+    def pass_once() -> Passage:
+        passage = pass_gate(lease, wish, now=flow.clock())
+        opened.enter(passage.step_id, idempotent=passage.idempotent)
+        return passage
+
+    passage: Passage = await flow.write(pass_once)
+    return passage
 
 
-def _build_call(lease: Lease, skill: Skill | None, *, now: datetime) -> tuple[Call, bool, tuple[Reason, str] | None]:
-    """Return the call as the gate judges it, whether it may be repeated, and why it cannot even be judged."""
-    arguments: dict[str, Any] = dict(lease.input)
-    resource, idempotent, refusal = Resource(), True, None
-    if skill is not None:
-        try:
-            model = skill.input_model.model_validate(lease.input)
-            arguments = dump(model)
-            idempotent = skill.is_idempotent(model)
-            resource = skill.resource(model, settings.WORKSPACE_ROOT)
-        except ValidationError as error:
-            refusal = Reason.INPUT_INVALID, f"{error.error_count()} fields of the input are not as the skill wants them"
-        except SkillRefused as error:
-            refusal = Reason(error.code), error.message
-    agent = registry.find_agent(lease.agent_id)
-    call = Call(
-        request=Request(
-            principal=Principal(
-                agent_id=lease.agent_id,
-                version=lease.agent_version,
-                status=agent.status if agent else "unknown",
-            ),
-            action=Action(skill_id=lease.skill_id, version=skill.version if skill else "", known=skill is not None),
-            resource=resource,
-        ),
-        arguments=arguments,
-        task_id=lease.task_id,
-        trace_id=lease.trace_id,
-        submitted_by=lease.submitted_by,
-        now=now,
-    )
-    return call, idempotent, refusal
+async def _run_skill(lease: Lease, flow: Flow, opened: Opened, permit: Permit) -> SkillModel:
+    """Run what the permit is for: a short one here, any other on a thread."""
+    skill = registry.get_skill(permit.skill_id)
+    arguments = skill.input_model.model_validate(permit.arguments)
+    work = partial(enforcement.invoke, permit, skill.run, arguments, partial(_context, lease, opened))
+    if skill.inline and lease.skill_id and lease.input_bytes <= MAX_INLINE_BYTES:
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(flow.threads, copy_context().run, work)
 
 
 def _context(lease: Lease, opened: Opened, permit: Permit) -> SkillContext:
@@ -188,60 +185,143 @@ def _context(lease: Lease, opened: Opened, permit: Permit) -> SkillContext:
     )
 
 
-def _park_unknown(lease: Lease, call: Call, *, now: datetime) -> None:
-    """Ask a person whether a step that may have happened already is to be done (again)."""
-    approval = approvals.open_approval(call, kind="step_unknown")
-    finish(lease, Parked(approval_id=approval.id, reason="step_unknown"), now=now)
+# --- an agent's own run: turns and calls until an answer holds ------------------------------------------------
+async def _think(lease: Lease, config: AgentConfig, flow: Flow, opened: Opened) -> Ending | None:
+    session = await _open_session(lease, config, flow)
+    talk = session.talk
+    while talk.answer is None:
+        if talk.pending:
+            if not await _make_call(lease, flow, opened, session, talk.pending[0]):
+                return None
+        elif (limit := session.find_limit()) is not None:
+            return Failed(error=limit)
+        elif (ending := await _take_turn(lease, flow, opened, session)) is not None:
+            return ending
+    output = talk.answer
+    if config.constraints.review_required and not await flow.write(
+        lambda: pass_review(lease, output, now=flow.clock())
+    ):
+        return None
+    result, kept = artifacts.keep_result(lease.task_id, output)
+    return Succeeded(result=result, artifacts=kept)
 
 
-def _end_refusal(lease: Lease, call: Call, verdict: Verdict, *, now: datetime) -> Ending:
-    """Return what becomes of a call that was not let through: waiting is not refusing."""
-    if verdict.effect == Effect.ASK:
-        approval = approvals.open_approval(call, verdict, task_type=lease.task_type)
-        return Parked(approval_id=approval.id, reason=verdict.reason)
-    if verdict.reason == Reason.RATE_LIMITED and (lease.deadline_at is None or now < lease.deadline_at):
-        return Delayed(run_at=_find_turn(lease, verdict, now=now))
-    return Failed(error=TaskError(code=verdict.reason, message=verdict.detail))
+async def _open_session(lease: Lease, config: AgentConfig, flow: Flow) -> Session:
+    deadline = asyncio.get_running_loop().time() + lease.timeout_seconds
+    session: Session | None = await flow.write(lambda: open_session(lease, config, deadline=deadline, now=flow.clock()))
+    if session is None:
+        raise LeaseLost
+    return session
 
 
-def _find_turn(lease: Lease, verdict: Verdict, *, now: datetime) -> datetime:
-    """Return when a task over its rate is to come back: behind those that wait already, one interval each.
-
-    All at the same moment would be refused all but one, again and again, each time with a decision on record.
-    """
-    waiting = Task.objects.filter(
-        state=TaskState.QUEUED, agent_id=lease.agent_id, skill_id=lease.skill_id, run_at__gt=now
-    ).count()
-    rates = [permission.rate_per_second for permission in list_permissions(lease.agent_id, [lease.skill_id])]
-    interval = 1 / rates[0] if rates and rates[0] else 0.0
-    turn = now + timedelta(seconds=(verdict.retry_after_seconds or 0.0) + waiting * interval)
-    return min(turn, lease.deadline_at) if lease.deadline_at else turn
+async def _take_turn(lease: Lease, flow: Flow, opened: Opened, session: Session) -> Ending | None:
+    """Ask the tier's model, and in an outage the other vendor's; None if the run goes on."""
+    *first, last = flow.models.list_candidates(session.config.tier)
+    for ref in first:
+        try:
+            return await _ask_model(lease, flow, opened, session, ref)
+        except ProviderError as error:
+            if not error.elsewhere:
+                raise
+    return await _ask_model(lease, flow, opened, session, last)
 
 
-def _end_error(lease: Lease, flow: Flow, opened: Opened, error: SkillError) -> Ending:
-    """Return what becomes of a call that went wrong: another attempt, or the end."""
-    failure = Failure(retryable=error.retryable and opened.idempotent, retry_after_seconds=error.retry_after_seconds)
-    now = flow.clock()
-    run_at = decide_retry(failure, attempt=lease.attempt, max_attempts=lease.max_attempts, now=now, draw=flow.draw)
-    cause = TaskError(code=error.code, message=error.message)
-    if run_at is not None:
-        return Retried(error=cause, run_at=run_at, step_id=opened.step_id)
-    if failure.retryable:
-        message = f"All {lease.max_attempts} attempts failed; the last one: {error.message}"
-        cause = TaskError(code="attempts_exhausted", reason=error.code, message=message)
-    return Failed(error=cause, step_id=opened.step_id)
+async def _ask_model(lease: Lease, flow: Flow, opened: Opened, session: Session, ref: ModelRef) -> Ending | None:
+    clock = asyncio.get_running_loop().time
+    request = session.make_request(ref.model, now=clock())
+
+    def open_once() -> Turn | Failed | None:
+        turn = open_turn(lease, session, str(ref), request, now=flow.clock())
+        opened.enter(turn.step_id if isinstance(turn, Turn) else "")
+        return turn
+
+    turn = await flow.write(open_once)
+    if turn is None:
+        raise LeaseLost
+    if isinstance(turn, Failed):
+        return turn
+    session.talk.steps += 1
+    started = clock()
+    try:
+        reply = clean_reply(await flow.models.complete(ref, request))
+    except ProviderError as error:
+        failed = partial(fail_turn, lease, turn, error)
+        await flow.write(lambda: failed(now=flow.clock()))
+        opened.leave()
+        raise
+    seconds = clock() - started
+    checked = await _check(lease, flow, session, reply)
+    kept = await flow.write(
+        lambda: close_turn(
+            lease, turn, reply, answer=checked.output, problems=checked.problems, seconds=seconds, now=flow.clock()
+        )
+    )
+    if kept is None:
+        raise LeaseLost
+    opened.leave()
+    session.talk.add_reply(kept)
+    return _find_end(reply, checked)
 
 
-def _timeout_error(lease: Lease) -> SkillError:
-    message = f"The run took longer than its {lease.timeout_seconds:g} s and was stopped."
-    return SkillError("timeout", message, retryable=True)
+async def _check(lease: Lease, flow: Flow, session: Session, reply: ModelReply) -> Answer:
+    """Return what a last message comes to: an output, or what is wrong with it; neither while the model goes on."""
+    if not is_answer(reply):
+        return Answer()
+    if reply.stop is StopReason.MAX_TOKENS:
+        limit = session.config.limits.max_output_tokens
+        return Answer(problems=(f"It was cut off at {limit} tokens. Say the same in fewer words.",))
+    facts = await flow.write(lambda: read_facts(lease, session))
+    work = partial(check_answer, session.config, reply.message.text, facts)
+    return await asyncio.get_running_loop().run_in_executor(flow.threads, work)
 
 
-def _crash_error() -> TaskError:
-    return TaskError(
-        code="internal_error",
-        message="The orchestrator itself failed in this run; nothing more is tried. The log has the details under "
-        "this task's id. Retry the task once the cause is mended.",
+def _find_end(reply: ModelReply, checked: Answer) -> Failed | None:
+    """Return why no further turn could help, or None."""
+    if checked.is_final:
+        return Failed(error=TaskError(code="output_invalid", message=" ".join(checked.problems)))
+    if reply.stop is not StopReason.REFUSED:
+        return None
+    said = f" It said: {reply.message.text[:500]}" if reply.message.text else ""
+    message = f"The model refused to do this, so nobody else was asked.{said}"
+    return Failed(error=TaskError(code="model_refused", message=message))
+
+
+async def _make_call(lease: Lease, flow: Flow, opened: Opened, session: Session, call: ToolCall) -> bool:
+    """Take one call of the model through the gate and tell it what came of that; False if the run has ended."""
+    wish = session.make_wish(call)
+    passage = await _pass_gate(lease, flow, opened, wish)
+    told = passage.told
+    if passage.permit is not None:
+        told, files = await _try_skill(lease, flow, opened, passage.permit)
+        outcome = told
+        if not await flow.write(lambda: close_call(lease, wish, passage, outcome, files=files, now=flow.clock())):
+            raise LeaseLost
+        opened.leave()
+    if told is None:
+        return False
+    session.talk.steps += 1
+    session.talk.add_result(call.id, call.name, told.to_json())
+    await asyncio.sleep(told.wait_seconds)  # a model cannot wait; without this it would be refused again at once
+    return True
+
+
+async def _try_skill(lease: Lease, flow: Flow, opened: Opened, permit: Permit) -> tuple[Told, tuple[KeptFile, ...]]:
+    """Return what the model is told of a skill, whose errors are its to deal with, and the files that were written."""
+    skill = registry.get_skill(permit.skill_id)
+    redact = find_redactor().value
+    try:
+        output = redact(dump(await _run_skill(lease, flow, opened, permit)))
+    except SkillError as error:
+        return Told(arguments=permit.arguments, error=redact(describe_error(error)), outside=False), ()
+    outside = skill.brings_outside_text(skill.input_model.model_validate(permit.arguments))
+    files = artifacts.keep_written(lease.task_id, permit.resource.write_paths)
+    return Told(arguments=permit.arguments, output=output, outside=outside), files
+
+
+# --- the end --------------------------------------------------------------------------------------------------
+def _end_error(lease: Lease, flow: Flow, opened: Opened, error: SkillError | ProviderError) -> Ending:
+    return failures.end_error(
+        lease, error, step_id=opened.step_id, repeatable=opened.idempotent, now=flow.clock(), draw=flow.draw
     )
 
 

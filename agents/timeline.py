@@ -1,6 +1,6 @@
 """A task's life as a list of moments for its page. PURE but for the rows it is handed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +11,7 @@ from toolgate.models import Approval, ApprovalState, DecisionRecord
 _OUTCOMES = {
     "retried": ("Went wrong, to be tried again", "retry", "ask"),
     "delayed": ("Over its rate: waits, no attempt used", "clock", "quiet"),
+    "waiting": ("Waits for its steps", "clock", "quiet"),
     "lost": ("The worker was lost; another takes over", "alert", "ask"),
     "released": ("Given back by a worker that stops", "retry", "quiet"),
 }
@@ -24,7 +25,7 @@ _NOW = {
     TaskState.RUNNING: ("Running", "running", "run", ""),
     TaskState.AWAITING_APPROVAL: ("Waiting for a person", "waiting", "ask", "nothing runs until someone decides"),
 }
-_EFFECTS = {
+EFFECTS = {
     "allow": ("The gate allowed", "tick", "allow"),
     "ask": ("The gate asks a person about", "ask", "ask"),
     "deny": ("The gate refused", "barred", "deny"),
@@ -39,6 +40,15 @@ _STEPS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fold:
+    """A text that is opened when wanted; `is_cut` says that the transcript has more of it."""
+
+    label: str
+    text: str
+    is_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
     """One line of the list; `at` is None for what is still going on."""
 
@@ -49,6 +59,9 @@ class Moment:
     ended_at: datetime | None = None
     note: str = ""
     rule: str = ""  # the deciding rule and policy version, for decisions
+    seq: int | None = None  # of the audit event that records the decision
+    figures: str = ""  # of a model's turn: which model, tokens, money
+    folds: Sequence[Fold] = ()
 
 
 def build_timeline(
@@ -58,9 +71,14 @@ def build_timeline(
     decisions: Iterable[DecisionRecord],
     steps: Iterable[Step],
     approvals: Iterable[Approval],
+    told: Iterable[Moment] = (),
 ) -> list[Moment]:
-    """Return what happened to a task in order of time, and last what is going on now."""
-    past = [_accepted(task), *_of_runs(runs), *_of_decisions(decisions), *_of_steps(steps), *_of_approvals(approvals)]
+    """Return what happened to a task in order of time, and last what is going on now.
+
+    `told` are the moments of its transcript; `decisions` and `steps` are those that it does not tell of.
+    """
+    outside = [*_of_decisions(decisions), *_of_steps(steps), *_of_approvals(approvals)]
+    past = [_accepted(task), *_of_runs(runs), *told, *outside]
     past.sort(key=lambda moment: moment.at or task.created_at)  # stable: cause before effect at the same moment
     if task.state in TERMINAL:
         title, glyph, tint = _ENDS[TaskState(task.state)]
@@ -75,23 +93,28 @@ def _accepted(task: Task) -> Moment:
 
 def _of_decisions(decisions: Iterable[DecisionRecord]) -> Iterator[Moment]:
     for decision in decisions:
-        title, glyph, tint = _EFFECTS[decision.effect]
-        rules = ", ".join(decision.deciding_rules) or "no rule covers it"
+        title, glyph, tint = EFFECTS[decision.effect]
         yield Moment(
             title=f"{title} {decision.skill_id}",
             glyph=glyph,
             tint=tint,
             at=decision.at,
             note=decision.detail,
-            rule=f"{decision.reason} · {rules} · policy version {decision.policy_version}",
+            rule=describe_rule(decision),
         )
+
+
+def describe_rule(decision: DecisionRecord) -> str:
+    """Return why the gate decided so, and by which version of which rules."""
+    rules = ", ".join(decision.deciding_rules) or "no rule covers it"
+    return f"{decision.reason} · {rules} · policy version {decision.policy_version}"
 
 
 def _of_steps(steps: Iterable[Step]) -> Iterator[Moment]:
     for step in steps:
         words, glyph, tint = _STEPS[StepState(step.state)]
         yield Moment(
-            title=f"{step.skill_id or step.kind} {words}",
+            title=f"{step.skill_id or step.model or step.kind} {words}",
             glyph=glyph,
             tint=tint,
             at=step.started_at,

@@ -12,9 +12,9 @@ class AgentStatus(StrEnum):
     """Whether an agent may work."""
 
     ENABLED = "enabled"
-    PAUSED = "paused"  # its tasks wait
-    QUARANTINED = "quarantined"  # its tasks are refused
-    DISABLED = "disabled"
+    PAUSED = "paused"  # its tasks wait; what runs already goes on
+    QUARANTINED = "quarantined"  # every skill call is refused, in runs under way too
+    DISABLED = "disabled"  # the same, for an agent that is not needed rather than not trusted
     UNKNOWN = "unknown"  # no agent of that id
 
 
@@ -23,6 +23,9 @@ class Tier(StrEnum):
 
     CHEAP = "cheap"
     BALANCED = "balanced"
+
+
+WORKFLOW_TASK_TYPE = "integration-workflow"  # an agent of this type carries workflows out, by code
 
 
 class _Closed(BaseModel):
@@ -67,3 +70,8 @@ class AgentConfig(_Closed):
     output_schema: dict[str, Any]
     constraints: Constraints = Constraints()
     limits: RunLimits = RunLimits()
+
+    @property
+    def is_workflow(self) -> bool:
+        """Whether the agent's own run is a workflow, which calls no model."""
+        return self.task_type == WORKFLOW_TASK_TYPE

@@ -4,15 +4,17 @@ from typing import Any
 
 import orjson
 from django.contrib import messages
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, QueryDict
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.crypto import get_random_string
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from agents import queries, queue, registry
-from agents.admission import admit_task
+from agents import control, queries, queue, registry, versions
+from agents.admission import admit_task, record_refusal
 from agents.advice import find_advice
+from agents.budget import agent_scope
+from agents.costs import read_account
 from agents.exceptions import (
     AdmissionRefused,
     ArtifactNotFound,
@@ -25,9 +27,13 @@ from agents.files import open_artifact
 from agents.forms import OrderForm, build_order_form, initial_from_input
 from agents.models import Task
 from agents.orders import Order
+from agents.providers.vendors import is_configured
 from agents.results import read_result
 from agents.states import TERMINAL, TaskState
 from agents.timeline import build_timeline
+from agents.transcripts import open_transcript, tell_task
+from agents.tree import build_tree
+from audit.exceptions import StoreUnavailable
 from toolgate.exceptions import GateError
 from toolgate.models import ApprovalState, DecisionRecord
 from toolgate.publishing import allow_host
@@ -74,17 +80,21 @@ def show_task(request: HttpRequest, task_id: str) -> HttpResponse:
     task = _get_task(task_id)
     decisions, approvals = list_decisions_of_task(task_id), list_approvals_of_task(task_id)
     pending = [approval for approval in approvals if approval.state == ApprovalState.PENDING]
+    steps = queries.list_steps(task_id)
+    told, is_away = tell_task(task, steps=steps, decisions=decisions)
     context = {
         "task": task,
+        "told": told,
+        "is_transcript_away": is_away,
         "agent": registry.find_agent(task.agent_id),
         "moments": build_timeline(
             task,
             runs=queries.list_runs(task_id),
-            decisions=decisions,
-            steps=queries.list_steps(task_id),
+            decisions=[decision for decision in decisions if decision.id not in told.decision_ids],
+            steps=[step for step in steps if step.id not in told.step_ids],
             approvals=approvals,
+            told=told.moments,
         ),
-        "decisions": decisions,
         "approval": pending[0] if pending else None,
         "is_own": any(approval.four_eyes for approval in pending) and task.submitted_by == request.user.get_username(),
         "result": read_result(task.result),
@@ -92,7 +102,8 @@ def show_task(request: HttpRequest, task_id: str) -> HttpResponse:
         "advice": find_advice(task.error_code, task.error_reason) if task.state == TaskState.FAILED else None,
         "refused_host": find_refused_host(task, decisions),
         "is_over": task.state in TERMINAL,
-        "order_json": _order_json(task),
+        "order_json": orjson.dumps(_order_of(task), option=orjson.OPT_INDENT_2).decode(),
+        "tree": build_tree(task),
         "curl": _curl(request, task),
     }
     name = "agents/task_fragment.html" if request.htmx else "agents/task_detail.html"  # type: ignore[attr-defined]
@@ -115,14 +126,13 @@ def find_refused_host(task: Task, decisions: list[DecisionRecord]) -> str:
     return str(hosts[0]) if hosts else ""
 
 
-def _order_json(task: Task) -> str:
-    order = {"agentId": task.agent_id, "skillId": task.skill_id, "input": task.input}
-    return orjson.dumps(order, option=orjson.OPT_INDENT_2).decode()
+def _order_of(task: Task) -> dict[str, Any]:
+    skill = {"skillId": task.skill_id} if task.skill_id else {}
+    return {"agentId": task.agent_id, **skill, "input": task.input}
 
 
 def _curl(request: HttpRequest, task: Task) -> str:
-    order = {"agentId": task.agent_id, "skillId": task.skill_id, "input": task.input}
-    body = orjson.dumps(order).decode().replace("'", "'\\''")
+    body = orjson.dumps(_order_of(task)).decode().replace("'", "'\\''")
     return (
         f"curl -sS {request.build_absolute_uri('/api/tasks')} \\\n"
         f"  -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\\n  -d '{body}'"
@@ -138,6 +148,20 @@ def send_result(request: HttpRequest, task_id: str) -> HttpResponse:
     response = HttpResponse(orjson.dumps(task.result, option=orjson.OPT_INDENT_2), content_type="application/json")
     response["Content-Disposition"] = f'attachment; filename="{task.id}.json"'
     return response
+
+
+@require_safe
+def send_transcript(request: HttpRequest, task_id: str) -> HttpResponseBase:
+    """Send a task's whole transcript as a file."""
+    task = _get_task(task_id)
+    try:
+        file = open_transcript(task, actor=f"user:{request.user.get_username()}", now=timezone.now())
+    except StoreUnavailable as error:
+        messages.error(request, f"The transcript cannot be read now: {error}. It is kept; try again soon.")
+        return redirect("console:task", task_id)
+    return FileResponse(
+        file, as_attachment=True, filename=f"{task.id}-transcript.json", content_type="application/json"
+    )
 
 
 @require_safe
@@ -165,20 +189,28 @@ def show_choice(request: HttpRequest) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def submit(request: HttpRequest, agent_id: str, skill_id: str) -> HttpResponse:
-    """Show the guided form of one skill; on POST submit what it holds."""
+def submit(request: HttpRequest, agent_id: str, skill_id: str = "") -> HttpResponse:
+    """Show the guided form of one skill, or of the agent's own run; on POST submit what it holds."""
     agent, skill = registry.find_agent(agent_id), registry.find_skill(skill_id)
-    if agent is None or skill is None:
+    if agent is None or (skill is None and skill_id):
         raise Http404("no such agent or skill")
-    form_class = build_order_form(skill)
+    form_class = build_order_form(agent.config, skill)
     if request.method == "POST":
         form = form_class(request.POST, request.FILES)
         if form.is_valid() and (task := _submit(request, form, agent_id=agent_id, skill_id=skill_id)):
             return redirect("console:task", task.id)
+        if form.refusal:
+            record_refusal(form.refusal, submitted_by=request.user.get_username(), now=timezone.now())
     else:
         form = form_class(initial=_initial(request))
-    permissions = list_permissions(agent_id, [skill_id])
-    context = {"form": form, "agent": agent, "skill": skill, "permission": permissions[0] if permissions else None}
+    asked = [skill_id] if skill else [one.id for one in registry.list_skills()]
+    context = {
+        "form": form,
+        "agent": agent,
+        "skill": skill,
+        "permissions": list_permissions(agent_id, asked),
+        "lacks_key": not (skill or agent.config.is_workflow or is_configured()),
+    }
     return render(request, "agents/task_form.html", context, status=422 if form.is_bound else 200)
 
 
@@ -216,13 +248,13 @@ def _submit(request: HttpRequest, form: OrderForm, *, agent_id: str, skill_id: s
 @require_POST
 def cancel(request: HttpRequest, task_id: str) -> HttpResponse:
     """Cancel a task that has not ended."""
-    return _change(request, task_id, queue.cancel_task, "Cancelled. What was done up to here is kept.")
+    return _change(request, task_id, control.cancel_task, "Cancelled. What was done up to here is kept.")
 
 
 @require_POST
 def retry(request: HttpRequest, task_id: str) -> HttpResponse:
     """Queue a failed or cancelled task again."""
-    return _change(request, task_id, queue.retry_task, "Queued again.")
+    return _change(request, task_id, control.retry_task, "Queued again.")
 
 
 def _change(request: HttpRequest, task_id: str, change: Any, done: str) -> HttpResponse:
@@ -252,7 +284,7 @@ def allow_refused_host(request: HttpRequest, task_id: str) -> HttpResponse:
         messages.error(request, str(error))
         return redirect("console:task", task_id)
     done = f"{host} is allowed for {task.agent_id} by policy version {version.number}. The task is queued again."
-    return _change(request, task_id, queue.retry_task, done)
+    return _change(request, task_id, control.retry_task, done)
 
 
 # --- the fleet --------------------------------------------------------------------------------------------------
@@ -268,14 +300,17 @@ def show_agents(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def show_agent(request: HttpRequest, agent_id: str) -> HttpResponse:
-    """Show one agent: its configuration, its skills, its newest tasks."""
+    """Show one agent: its status, its configuration and how that came about, its skills, its newest tasks."""
     agent = registry.find_agent(agent_id)
     if agent is None:
         raise Http404("no such agent")
     context = {
         "agent": agent,
+        "account": read_account(agent_scope(agent_id), now=timezone.now()),
         "permissions": list_permissions(agent_id, [skill.id for skill in registry.list_skills()]),
         "tasks": queries.list_tasks(agent_id=agent_id, limit=10).results,
+        "editions": versions.list_editions(agent_id, limit=10),
+        "draft": versions.find_open_draft(agent_id, request.user.get_username()),
     }
     return render(request, "agents/agent_detail.html", context)
 

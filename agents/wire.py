@@ -3,10 +3,11 @@
 The answers themselves are plain mappings made in `queries` and `api`; a test holds them to these models.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal
 
 from agents.states import TaskState
+from audit.transcripts import Kind
 from toolgate.reading import WireModel
 
 
@@ -43,6 +44,23 @@ class TaskPage(WireModel):
     """Tasks, newest first; `next` is the cursor of the older ones."""
 
     results: list[TaskWire]
+    next: str | None
+
+
+class TranscriptEntryWire(WireModel):
+    """One moment of an agent's run, its secrets redacted. What `body` holds depends on `kind`."""
+
+    n: int
+    id: str
+    at: datetime
+    kind: Kind
+    body: dict[str, Any]
+
+
+class TranscriptPage(WireModel):
+    """A task's transcript, oldest first; `next` is the cursor of what came after."""
+
+    results: list[TranscriptEntryWire]
     next: str | None
 
 
@@ -113,3 +131,63 @@ class FileWire(WireModel):
     path: str
     size_bytes: int
     sha256: str
+
+
+class AccountWire(WireModel):
+    """Spent and held this month, in millionths of a US dollar; without a cap of its own `capMicro` is null."""
+
+    spent_micro: int
+    held_micro: int
+    cap_micro: int | None
+    free_micro: int | None
+    percent_spent: int
+
+
+class AgentAccountWire(AccountWire):
+    """What one agent spent and holds this month."""
+
+    agent_id: str
+
+
+class ModelCostWire(WireModel):
+    """What one model, "provider:name", cost this month."""
+
+    model: str
+    calls: int
+    spent_micro: int
+    input_tokens: int
+    output_tokens: int
+
+
+class DayCostWire(WireModel):
+    """What one day (UTC) cost."""
+
+    day: date
+    spent_micro: int
+
+
+class OpenReservationWire(WireModel):
+    """Money that is held for a call longer than any call should take."""
+
+    reservation_id: str
+    task_id: str
+    agent_id: str
+    model: str
+    state: str
+    worst_micro: int
+    opened_at: datetime
+
+
+class BudgetWire(WireModel):
+    """The current month's money. Caps are set in pounds and kept in dollars, at the rate of a day."""
+
+    month: str
+    fleet: AccountWire
+    forecast_micro: int
+    agents: list[AgentAccountWire]
+    models: list[ModelCostWire]
+    days: list[DayCostWire]
+    old_reservations: list[OpenReservationWire]
+    hard_cap_gbp: str
+    usd_per_gbp: str
+    rate_day: date

@@ -13,9 +13,12 @@ from datetime import datetime
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
-from agents import engine, leases, queue
+from agents import circuits, engine, leases, queue
 from agents.orders import Lease
+from agents.providers.switchboard import CircuitChange, Switchboard
+from agents.providers.vendors import build_switchboard, is_configured
 from agents.run import CANCEL, Flow, claim, run_task
+from agents.turns import load_early
 from agents.writer import GroupWriter
 from toolgate import approvals
 
@@ -30,7 +33,9 @@ WATCHDOG_SECONDS = leases.LEASE_SECONDS - 5
 class Worker:
     """Run tasks in this process until told to stop."""
 
-    def __init__(self, *, slots: int = 40, clock: Callable[[], datetime] = timezone.now) -> None:
+    def __init__(
+        self, *, slots: int = 40, clock: Callable[[], datetime] = timezone.now, models: Switchboard | None = None
+    ) -> None:
         self._slots = slots
         self._clock = clock
         self._runs: dict[str, asyncio.Task[None]] = {}
@@ -39,6 +44,7 @@ class Worker:
         self._last_tick = time.monotonic()
         self._last_beat = time.monotonic()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._models = models or build_switchboard(self._keep_circuit)
         self.worker_id = ""
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -46,6 +52,8 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._writer.start()
         self.worker_id = await self._write(lambda: leases.register_worker(now=self._clock()))
+        if is_configured():
+            self._threads.submit(load_early, now=self._clock())
         engine.on_cancel(self._cancel_from_thread)
         chores = [asyncio.create_task(chore) for chore in (self._beat(), self._sweep(), self._poll(), self._tick())]
         threading.Thread(target=self._watch, args=(stop,), name="watchdog", daemon=True).start()
@@ -87,10 +95,18 @@ class Worker:
             clock=self._clock,
             threads=self._threads,
             draw=random.random,
+            models=self._models,
         )
 
     async def _write[T](self, function: Callable[[], T]) -> T:
         return await self._writer.write(function)
+
+    async def _keep_circuit(self, change: CircuitChange) -> None:
+        def keep() -> list[str]:
+            circuits.keep_change(change, worker_id=self.worker_id, now=self._clock())
+            return [change.provider]
+
+        await self._chore(keep)
 
     async def _beat(self) -> None:
         """Keep the lease; without it, stop all runs before others may claim them."""
@@ -121,6 +137,7 @@ class Worker:
         while True:
             await self._chore(lambda: leases.reap(own=self.worker_id, now=self._clock()))
             await self._chore(lambda: [a.id for a in approvals.expire_due(self._clock())])
+            await self._chore(lambda: queue.wake_idle_workflows(now=self._clock()))
             await self._chore(lambda: queue.sweep(now=self._clock(), limit=2 * self._slots))
             await asyncio.sleep(SWEEP_SECONDS)
 
@@ -174,5 +191,6 @@ class Worker:
         await asyncio.gather(*leftover, return_exceptions=True)
         await self._chore(lambda: leases.release_unfinished(self.worker_id, now=self._clock()))
         await self._chore(lambda: leases.retire_worker(self.worker_id))
+        await self._models.aclose()
         await asyncio.to_thread(self._writer.stop)
         self._threads.shutdown(wait=False, cancel_futures=True)

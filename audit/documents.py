@@ -60,6 +60,32 @@ class AuditEvent(mongoengine.Document):  # type: ignore[misc]
     }
 
 
+class TranscriptDocument(mongoengine.Document):  # type: ignore[misc]
+    """One moment of an agent's run. `_id` is the entry's id, `n` its place, `body` JSON text of `size` characters."""
+
+    entry_id = mongoengine.StringField(primary_key=True)
+    n = mongoengine.IntField(required=True)
+    task_id = mongoengine.StringField(db_field="taskId", required=True)
+    at = mongoengine.StringField(required=True)
+    kind = mongoengine.StringField(required=True)
+    body = mongoengine.StringField()
+    size = mongoengine.IntField()
+
+    meta = {
+        "db_alias": ALIAS,
+        "collection": "transcripts",
+        "auto_create_index": False,
+        "strict": False,
+        "indexes": [
+            {"fields": ["n"], "cls": False},
+            {"fields": ["task_id", "n"], "cls": False},
+        ],
+    }
+
+
+Kind = type[AuditEvent] | type[TranscriptDocument]
+
+
 def find_uri() -> str:
     """Return the store's address: the setting, else what the embedded server wrote when it started.
 
@@ -80,14 +106,14 @@ class _Connection:
         self._lock = threading.Lock()
         self._uri = ""
 
-    def get_collection(self) -> Collection[dict[str, Any]]:
+    def get_collection(self, kind: Kind) -> Collection[dict[str, Any]]:
         uri = find_uri()
         with self._lock:
             if uri != self._uri:  # the embedded server came back on another port
                 self._close()
                 _connect(uri)
                 self._uri = uri
-            collection: Collection[dict[str, Any]] = AuditEvent._get_collection()
+            collection: Collection[dict[str, Any]] = kind._get_collection()
         return collection.with_options(write_concern=_DURABLE)
 
     def close(self) -> None:
@@ -96,7 +122,7 @@ class _Connection:
 
     def _close(self) -> None:
         mongoengine.disconnect(ALIAS)
-        AuditEvent._collection = None
+        AuditEvent._collection = TranscriptDocument._collection = None
         self._uri = ""
 
 
@@ -116,12 +142,12 @@ def _connect(uri: str) -> None:
 _connection = _Connection()
 
 
-def get_collection() -> Collection[dict[str, Any]]:
-    """Return the events' collection, connected lazily; writes to it are durable before they are acknowledged.
+def get_collection(kind: Kind = AuditEvent) -> Collection[dict[str, Any]]:
+    """Return the collection of one kind, connected lazily; writes to it are durable before they are acknowledged.
 
     Raises: StoreUnavailable if no address is known.
     """
-    return _connection.get_collection()
+    return _connection.get_collection(kind)
 
 
 def disconnect() -> None:
@@ -130,14 +156,16 @@ def disconnect() -> None:
 
 
 @contextmanager
-def open_store(*, seconds: float | None = READ_SECONDS) -> Iterator[Collection[dict[str, Any]]]:
-    """Give the events' collection, for work that is given up after `seconds`: a store may hang without being gone.
+def open_store(
+    kind: Kind = AuditEvent, *, seconds: float | None = READ_SECONDS
+) -> Iterator[Collection[dict[str, Any]]]:
+    """Give the collection of one kind, for work that is given up after `seconds`: a store may hang without being gone.
 
     Raises: StoreUnavailable for whatever the driver raises inside.
     """
     try:
         with nullcontext() if seconds is None else timeout(seconds):
-            yield get_collection()
+            yield get_collection(kind)
     except (PyMongoError, ConnectionFailure) as error:
         raise StoreUnavailable(describe(error)) from error
 
@@ -158,3 +186,4 @@ def ensure_indexes() -> None:
     """
     with open_store(seconds=PATIENT):
         AuditEvent.ensure_indexes()
+        TranscriptDocument.ensure_indexes()

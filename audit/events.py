@@ -52,6 +52,8 @@ class EventType(StrEnum):
     BUDGET_REFUSED = "budget.refused"
     BUDGET_CROSSED = "budget.crossed"  # 50, 80 or 100 % of a month's cap
     BUDGET_CAPPED = "budget.capped"  # a person set a cap
+    PROVIDER_TRIPPED = "provider.tripped"  # a vendor kept failing and is left alone for a while
+    PROVIDER_RECOVERED = "provider.recovered"
     OUTPUT_REJECTED = "output.rejected"  # the model's answer does not fit its schema or its facts
     TASK_TAINTED = "task.tainted"  # a skill brought text from outside
     TRANSCRIPT_READ = "transcript.read"

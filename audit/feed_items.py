@@ -65,6 +65,8 @@ _TEXTS: Final = {
     EventType.BUDGET_REFUSED: "was stopped by a cap",
     EventType.BUDGET_CROSSED: "crossed a threshold of a cap",
     EventType.BUDGET_CAPPED: "set a cap",
+    EventType.PROVIDER_TRIPPED: "stopped asking a vendor that keeps failing",
+    EventType.PROVIDER_RECOVERED: "may ask a vendor again",
     EventType.OUTPUT_REJECTED: "was told that its answer does not hold",
     EventType.TASK_TAINTED: "read text from outside",
     EventType.TRANSCRIPT_READ: "had a transcript read by {actor}",

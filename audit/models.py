@@ -48,7 +48,7 @@ class TranscriptEntry(models.Model):
     entry_id = models.CharField(max_length=64, unique=True)
     task_id = models.CharField(max_length=64)
     at = models.DateTimeField()
-    kind = models.CharField(max_length=16)  # "prompt", "reply", "call", "result", "verdict"
+    kind = models.CharField(max_length=16)  # "prompt", "reply", "call", "result", "verdict", "error"
     body = JsonText()
     shipped = models.BooleanField(default=False)
 

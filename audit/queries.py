@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from audit.chain import hash_is_right
-from audit.documents import AuditEvent, open_store
+from audit.documents import AuditEvent, TranscriptDocument, open_store
+from audit.events import EventType
 from audit.exceptions import EventUnknown
-from audit.wire import chain_entry, format_at, to_wire
+from audit.wire import chain_entry, entry_to_wire, format_at, read_body, to_wire
 
 MAX_LIMIT: Final = 1_000
 _FIRST_WINDOW: Final = 1_000
@@ -98,6 +99,18 @@ def read_task(task_id: str, *, after: int = 0) -> list[dict[str, Any]]:
     Raises: StoreUnavailable.
     """
     return [to_wire(document) for document in _find(seq={"$gt": after}, order="seq", equality={"taskId": task_id})]
+
+
+def find_decision_seqs(task_id: str) -> dict[str, int]:
+    """Return the numbers of the events that record a task's decisions, by the decision's id.
+
+    Raises: StoreUnavailable.
+    """
+    with open_store() as collection:
+        found = collection.find({"taskId": task_id, "seq": {"$gt": 0}}, {"seq": 1, "type": 1, "body": 1})
+        decisions = [document for document in found if document.get("type") == EventType.DECISION_MADE]
+    bodies = ((document["seq"], read_body(document.get("body"))) for document in decisions)
+    return {str(body["decisionId"]): seq for seq, body in bodies if "decisionId" in body}
 
 
 def get_event(seq: int) -> dict[str, Any]:
@@ -221,3 +234,40 @@ def _find(
     with open_store():
         found = AuditEvent.objects(__raw__={**(equality or {}), "seq": seq}).order_by(order)
         return list((found.limit(limit) if limit else found).as_pymongo())
+
+
+# --- transcripts ----------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    """A part of a task's transcript in wire form, oldest first; `next_after` goes on after it, None at the end."""
+
+    entries: list[dict[str, Any]]
+    next_after: int | None
+
+
+def read_transcript(task_id: str, *, after: int = 0, limit: int = 200, max_bytes: int = 4_000_000) -> Transcript:
+    """Return a task's entries with an `n` above `after`: `limit` at most, fewer when they are large, one at least.
+
+    Raises: StoreUnavailable.
+    """
+    asked = {"taskId": task_id, "n": {"$gt": after}}
+    with open_store(TranscriptDocument) as collection:
+        sizes = list(collection.find(asked, {"n": 1, "size": 1}).sort("n", 1).limit(limit + 1))
+        wanted = _cut_to(sizes[:limit], max_bytes=max_bytes)
+        if not wanted:
+            return Transcript(entries=[], next_after=None)
+        window = {"taskId": task_id, "n": {"$gt": after, "$lte": wanted[-1]}}
+        entries = [entry_to_wire(document) for document in collection.find(window).sort("n", 1)]
+    return Transcript(entries=entries, next_after=wanted[-1] if len(sizes) > len(wanted) else None)
+
+
+def _cut_to(sizes: list[dict[str, Any]], *, max_bytes: int) -> list[int]:
+    """Return the numbers of the first entries, as many as their bodies leave room for."""
+    wanted: list[int] = []
+    total = 0
+    for document in sizes:
+        total += document.get("size", 0)
+        if wanted and total > max_bytes:
+            break
+        wanted.append(document["n"])
+    return wanted

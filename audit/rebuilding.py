@@ -1,4 +1,7 @@
-"""Recreate the store's copy from the ledger: send what is missing, replace what differs, remove what is foreign."""
+"""Recreate the store's copy from the ledger: send what is missing, replace what differs, remove what is foreign.
+
+The transcripts are made again from their outbox in the same way.
+"""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -8,9 +11,9 @@ from typing import Any, Final, TextIO
 
 import orjson
 
-from audit import ledger, shipping
+from audit import ledger, shipping, transcript_shipping, transcripts
 from audit.chain import Problem, Verdict, check_chain
-from audit.documents import PATIENT, ensure_indexes, open_store
+from audit.documents import PATIENT, AuditEvent, Kind, TranscriptDocument, ensure_indexes, open_store
 from audit.exceptions import AuditError
 from audit.lease import HEAD, get_head
 from audit.models import ChainHead
@@ -35,6 +38,8 @@ class Rebuilt:
     head_seq: int
     kept: int = 0
     sent: int = 0
+    entries_kept: int = 0  # of transcripts
+    entries_sent: int = 0
     removed: int = 0  # documents that the ledger does not know, or knows otherwise; saved to the file first
 
 
@@ -56,6 +61,7 @@ def rebuild(*, removed_file: Path) -> Rebuilt:
         ensure_indexes()
         for after in range(0, head.seq, _WINDOW):
             _mend_window(done, saver, after=after, to=min(after + _WINDOW, head.seq))
+        _mend_transcripts(done, saver)
     with write_transaction():
         ChainHead.objects.filter(name=HEAD).update(store_fault="")
     return done
@@ -116,11 +122,37 @@ def _find_misplaced(missing: Sequence[Document]) -> list[dict[str, Any]]:
         return list(collection.find({"_id": {"$in": [document["_id"] for document in missing]}}))
 
 
-def _remove(documents: Sequence[Mapping[str, Any]], done: Rebuilt, saver: _Saver) -> None:
+def _mend_transcripts(done: Rebuilt, saver: _Saver) -> None:
+    after = 0
+    while window := transcripts.read_window(after=after):
+        _mend_entries(window, done, saver, after=after)
+        after = window[-1]["n"]
+    for outside in ({"n": {"$gt": after}}, {"n": {"$not": {"$gte": 1}}}):
+        with open_store(TranscriptDocument, seconds=PATIENT) as collection:
+            found = list(collection.find(outside))
+        new = set(transcripts.list_ids(after=after, limit=_WINDOW).values())  # the sequencer goes on meanwhile
+        _remove([document for document in found if document["_id"] not in new], done, saver, kind=TranscriptDocument)
+
+
+def _mend_entries(window: Sequence[Document], done: Rebuilt, saver: _Saver, *, after: int) -> None:
+    wanted = {document["_id"]: document for document in window}
+    here = {"n": {"$gt": after, "$lte": window[-1]["n"]}}
+    with open_store(TranscriptDocument, seconds=PATIENT) as collection:
+        present = list(collection.find({"$or": [here, {"_id": {"$in": list(wanted)}}]}))
+    right = {document["_id"] for document in present if document == wanted.get(document["_id"])}
+    _remove([document for document in present if document["_id"] not in right], done, saver, kind=TranscriptDocument)
+    missing = [document for document in window if document["_id"] not in right]
+    if missing:
+        transcript_shipping.ship(missing)
+    done.entries_kept += len(right)
+    done.entries_sent += len(missing)
+
+
+def _remove(documents: Sequence[Mapping[str, Any]], done: Rebuilt, saver: _Saver, *, kind: Kind = AuditEvent) -> None:
     if not documents:
         return
     saver.save(documents)
-    with open_store(seconds=PATIENT) as collection:
+    with open_store(kind, seconds=PATIENT) as collection:
         for document in documents:
             collection.delete_one({"_id": document["_id"]})
     done.removed += len(documents)

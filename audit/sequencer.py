@@ -27,6 +27,7 @@ from audit.lease import (
 )
 from audit.metrics import violations
 from audit.transactions import write_transaction
+from audit.transcript_shipping import TranscriptShipper
 from audit.wire import Document, seal
 
 logger = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ class Sequencer:
         self._newest: list[Document] = []  # the last batch numbered, to spare reading it again
         self._state, self._fault = StoreState.UNKNOWN, ""
         self._saved_fault: str | None = None
+        self._transcripts = TranscriptShipper()
         self._reconciled_at: float | None = None
         self._compare_to = 0  # up to here the store may hold some of what is sent: look before inserting
         self._store_retry_at = 0.0
@@ -100,6 +102,8 @@ class Sequencer:
 
     def step(self) -> int:
         """Number at most 500 events and ship at most 500; return how many were moved on, 0 when idle or standing by.
+
+        Transcripts are shipped in a step that leaves no events behind.
 
         Raises: DatabaseError if the ledger's database fails; the next step begins anew.
         """
@@ -202,7 +206,12 @@ class Sequencer:
         return shipped
 
     def _ship(self) -> int:
+        """Ship events and, once none wait behind them, transcripts."""
         self._reconcile_when_due()
+        shipped = self._ship_events()
+        return shipped if shipped == BATCH else max(shipped, self._transcripts.step())
+
+    def _ship_events(self) -> int:
         documents = self._next_documents()
         if not documents:
             return 0
@@ -222,6 +231,7 @@ class Sequencer:
         self._shipped_seq, self._compare_to = shipping.reconcile(
             head_seq=self._seq, head_hash=self._hash, shipped_seq=self._shipped_seq
         )
+        self._transcripts.look_for_missing()
         self._reconciled_at = now
 
     def _next_documents(self) -> list[Document]:

@@ -30,7 +30,7 @@ def ship(documents: Sequence[Document]) -> None:
     except StoreUnavailable as error:
         if not isinstance(error.__cause__, BulkWriteError):
             raise
-        _refuse_other_than_duplicates(error.__cause__)
+        refuse_other_than_duplicates(error.__cause__)
         ship_missing(documents)
 
 
@@ -52,7 +52,7 @@ def ship_missing(documents: Sequence[Document]) -> None:
     except StoreUnavailable as error:
         if not isinstance(error.__cause__, BulkWriteError):
             raise
-        _refuse_other_than_duplicates(error.__cause__)
+        refuse_other_than_duplicates(error.__cause__)
         _refuse_foreign(missing)
 
 
@@ -122,7 +122,8 @@ def _refuse_foreign(documents: Sequence[Document]) -> None:
             raise _diverged(document["seq"], Problem.REPLACED, "holds that event under another number")
 
 
-def _refuse_other_than_duplicates(error: BulkWriteError) -> None:
+def refuse_other_than_duplicates(error: BulkWriteError) -> None:
+    """Raise StoreUnavailable unless all that went wrong is that documents were there already."""
     details = error.details or {}
     errors = details.get("writeErrors", [])
     if details.get("writeConcernErrors") or any(item.get("code") != _DUPLICATE for item in errors):

@@ -55,6 +55,17 @@ def to_wire(document: Mapping[str, Any]) -> dict[str, Any]:
     return wire
 
 
+def entry_to_wire(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry of a transcript as the API, the task page and the export show it."""
+    return {
+        "n": document.get("n"),
+        "id": document.get("_id"),
+        "at": document.get("at"),
+        "kind": document.get("kind"),
+        "body": read_body(document.get("body")),
+    }
+
+
 def read_body(text: Any) -> Any:
     """Return the body behind its canonical text; a text that was tampered with is shown as it is."""
     try:

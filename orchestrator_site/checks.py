@@ -12,6 +12,11 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as Caution
 
+from agents.border import list_secrets
+from agents.providers.openai import APIS
+from agents.providers.switchboard import parse_ref
+from agents.redaction import MIN_SECRET_LENGTH, find_problem
+
 TAG = "orchestrator"
 MIN_SECRET_CHARS = 32
 
@@ -73,3 +78,36 @@ def check_hosts(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[C
     if "*" in settings.ALLOWED_HOSTS:
         hint = "List the names under which the console is reached, separated by commas."
         yield Error("ALLOWED_HOSTS contains *", hint=hint, id="orchestrator.E005")
+
+
+@register(TAG)
+def check_models(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[CheckMessage]:
+    """A tier that names no vendor would fail with the first task of its agents."""
+    named = {f"MODEL_TIER_{tier.upper()}": text for tier, text in settings.MODEL_TIERS.items()}
+    named |= {f"MODEL_TIER_{tier.upper()}_FALLBACK": text for tier, text in settings.MODEL_FALLBACKS.items() if text}
+    for name, text in named.items():
+        try:
+            parse_ref(text)
+        except ValueError as error:
+            hint = "Write the vendor, a colon and its name for the model; of vendors there are openai and anthropic."
+            yield Error(f"{name}: {error}", hint=hint, id="orchestrator.E006")
+    if settings.OPENAI_API not in APIS:
+        hint = f"Set it to one of {', '.join(APIS)}, or unset it."
+        yield Error(f"OPENAI_API={settings.OPENAI_API!r} is no API of OpenAI's", hint=hint, id="orchestrator.E007")
+
+
+@register(TAG)
+def check_redaction(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[CheckMessage]:
+    """A pattern that cannot be used would leave in prompts and transcripts what it was written to take out."""
+    for pattern in settings.REDACT_PATTERNS:
+        if problem := find_problem(pattern):
+            hint = "Write one google-re2 pattern a line in REDACT_PATTERNS, without look-around or back-references."
+            yield Error(
+                f"the redaction pattern {pattern!r} cannot be used: {problem}", hint=hint, id="orchestrator.E010"
+            )
+    if short := sum(len(secret) < MIN_SECRET_LENGTH for secret in list_secrets()):
+        yield Caution(
+            f"{short} of the configured secrets have fewer than {MIN_SECRET_LENGTH} characters and are not redacted",
+            hint="Give the databases and providers longer passwords and keys.",
+            id="orchestrator.W010",
+        )

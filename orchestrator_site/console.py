@@ -3,15 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import wraps
+from functools import lru_cache, wraps
+from time import monotonic
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 
+from agents.budget import FLEET, WARN_PERCENT
+from agents.costs import Account, read_account
 from audit.status import get_ledger_status
 from orchestrator_site.roles import Permission, permissions_of
 from toolgate.models import Approval, ApprovalState
@@ -52,7 +57,10 @@ NAV: tuple[tuple[str, tuple[NavItem, ...]], ...] = (
     ),
     (
         "Govern",
-        (NavItem(label="Audit", view="console:event_list", icon="audit", permission=Permission.AUDIT_READ),),
+        (
+            NavItem(label="Cost", view="console:cost", icon="coin", permission=Permission.BUDGET_READ),
+            NavItem(label="Audit", view="console:event_list", icon="audit", permission=Permission.AUDIT_READ),
+        ),
     ),
     (
         "Fleet",
@@ -103,7 +111,7 @@ def find_permissions(request: HttpRequest) -> frozenset[Permission]:
 def console_context(request: HttpRequest) -> dict[str, Any]:
     """Return what base.html needs; nothing but the theme for those who are not signed in."""
     theme = request.COOKIES.get(THEME_COOKIE, "")
-    context: dict[str, Any] = {"theme": theme if theme in THEMES else ""}
+    context: dict[str, Any] = {"theme": theme if theme in THEMES else "", "is_demo": settings.DEMO}
     granted = find_permissions(request)
     if not granted:
         return context
@@ -113,6 +121,7 @@ def console_context(request: HttpRequest) -> dict[str, Any]:
         "nav": build_nav(request.path, granted, counts),
         "counts": counts,
         "audit_state": read_audit_state(),
+        "budget_alert": read_budget_alert() if Permission.BUDGET_READ in granted else None,
     }
     return context
 
@@ -157,3 +166,17 @@ def read_audit_state() -> AuditState:
         shipped_at=status.shipped_at,
         is_away=bool(status.fault) or (status.waiting > 0 and not status.led),
     )
+
+
+def read_budget_alert() -> Account | None:
+    """Return the fleet's month if 80 % of its cap is spent or a call did not fit; at most a second old."""
+    return _read_alert(int(monotonic()))
+
+
+@lru_cache(maxsize=1)
+def _read_alert(second: int) -> Account | None:
+    fleet = read_account(FLEET, now=timezone.now())
+    return fleet if fleet.percent >= WARN_PERCENT or fleet.is_refused else None
+
+
+forget_budget_alert = _read_alert.cache_clear  # for tests

@@ -92,6 +92,20 @@ def read_rate(name: str, default: str) -> Rate:
     return rate
 
 
+def read_prices(name: str) -> dict[str, tuple[Decimal, Decimal]]:
+    """Return the variable `name`, such as openai:llama3.2=0/0: US dollars a million tokens in and out, by model.
+
+    Raises: ImproperlyConfigured.
+    """
+    prices = {}
+    for entry in read_list(name, []):
+        found = re.fullmatch(r"([a-z]+:[^=\s]+)=(\d{1,6}(?:\.\d{1,6})?)/(\d{1,6}(?:\.\d{1,6})?)", entry)
+        if found is None:
+            raise ImproperlyConfigured(f"{name}: {entry!r} is no price such as openai:llama3.2=0.10/0.50")
+        prices[found[1]] = Decimal(found[2]), Decimal(found[3])
+    return prices
+
+
 def find_or_make_secret(path: Path) -> str:
     """Return the secret kept at `path`, making it (mode 600) the first time.
 

@@ -20,8 +20,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents import registry
+from agents import circuits, registry
+from agents.breaker import CircuitState
 from agents.models import Worker
+from agents.providers.vendors import list_configured
 from audit.status import LedgerStatus, check_store, get_ledger_status
 from audit.wire import format_at
 from orchestrator_site.errors import answer_problem, make_problem
@@ -153,7 +155,7 @@ def _not_ready(detail: str, *, agents: int, skills: int, degraded: list[str]) ->
 class DependencyWire(WireModel):
     """One thing that the orchestrator depends on. `lastGoodAt` is as far as this process knows."""
 
-    name: Literal["state_store", "audit_store", "redis", "worker", "sequencer"]
+    name: Literal["state_store", "audit_store", "redis", "worker", "sequencer", "openai", "anthropic"]
     status: Literal["ok", "failing"]
     latency_ms: float | None
     last_good_at: datetime | None
@@ -180,7 +182,7 @@ class DeepHealth(APIView):
         if settings.REDIS_URL:
             found.append(_from_probe("redis", redis_probe))
         if found[0]["status"] == "ok":
-            found += [_look_at_worker(), _look_at_sequencer()]
+            found += [_look_at_worker(), _look_at_sequencer(), *_look_at_vendors()]
         is_well = all(one["status"] == "ok" for one in found)
         return Response({"status": "ok" if is_well else "degraded", "dependencies": found})
 
@@ -208,6 +210,18 @@ def _look_at_sequencer() -> dict[str, Any]:
         fault = "no sequencer leads, so events are not numbered"
     found = _dependency("sequencer", fault and f"{fault}; {waiting}", last_good_at=status.shipped_at)
     return found | {"detail": found["detail"] or (waiting if status.waiting else None)}
+
+
+def _look_at_vendors() -> list[dict[str, Any]]:
+    """Tell of each configured vendor what its circuit says; nobody is asked for that."""
+    known = {row.provider: row for row in circuits.list_circuits()}
+    found = []
+    for name in list_configured():
+        row = known.get(name)
+        is_well = row is None or row.state == CircuitState.CLOSED
+        fault = "" if is_well or row is None else f"it keeps failing ({row.why}) and is left alone for a while"
+        found.append(_dependency(name, fault, last_good_at=row.since if row and is_well else None))
+    return found
 
 
 def _dependency(

@@ -1,4 +1,7 @@
-"""Structured logs: one JSON object a line, each with a stable `action` and the ids of what it belongs to."""
+"""Structured logs: one JSON object a line, each with a stable `action` and the ids of what it belongs to.
+
+Secrets are taken out of every line: an error's text may quote what a provider, a page or a person sent.
+"""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -8,6 +11,8 @@ from datetime import UTC, datetime
 from typing import Any, override
 
 import orjson
+
+from agents.border import find_redactor
 
 _context: ContextVar[Mapping[str, str]] = ContextVar("log_context", default={})  # noqa: B039  (never changed in place)
 
@@ -50,4 +55,14 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        return _write(line)
+
+
+def _write(line: Mapping[str, Any]) -> str:
+    """Return the line without secrets; one that holds none, as nearly all, costs a single search."""
+    raw = orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS)
+    text, redactor = raw.decode(), find_redactor()
+    spaced = text.replace("\\n", "\n").replace("\\r", "\n").replace("\\t", "\t")
+    if redactor.text(spaced) == spaced:
+        return text
+    return orjson.dumps(redactor.value(orjson.loads(raw))).decode()

@@ -16,11 +16,14 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import close_old_connections
+from django.utils import timezone
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Gauge, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from agents import registry
+from agents import circuits, registry
+from agents.costs import refresh_cost_gauges
 from agents.models import Task
+from agents.providers.vendors import list_configured
 from agents.states import TaskState
 from audit.access import Refusal
 from audit.status import get_ledger_status
@@ -46,6 +49,8 @@ def _refresh_from_store() -> None:
     for agent_id in agent_ids:
         ACTIVE_TASKS.labels(agent=agent_id).set(running[agent_id])
     refresh_gauges(agent_ids)
+    circuits.refresh_gauges(list_configured())
+    refresh_cost_gauges(agent_ids, now=timezone.now())
     get_ledger_status()  # sets the lag
 
 

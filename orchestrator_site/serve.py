@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import NoReturn, override
 
@@ -37,9 +37,9 @@ STOP_SECONDS = 4.7  # all of it; then the process ends whatever is still running
 MAX_CONNECTIONS = 1_000
 
 
-def serve(launch: Launch) -> NoReturn:
-    """Prepare the stores, run the server until it is told to stop, and end the process."""
-    server = Server(launch.claim, mongodb=launch.mongodb)
+def serve(launch: Launch, *, more: Sequence[Part] = ()) -> NoReturn:
+    """Prepare the stores, run the server and `more` parts until it is told to stop, and end the process."""
+    server = Server(launch.claim, mongodb=launch.mongodb, more=more)
     try:
         server.run(prepare_stores=lambda: prepare_stores(launch.claim), on_ready=lambda: welcome(launch))
     except (PreflightError, ImproperlyConfigured) as error:
@@ -83,11 +83,12 @@ class WebServer(uvicorn.Server):
 class Server:
     """Everything that one `manage.py serve` runs."""
 
-    def __init__(self, claim: Claim, *, mongodb: MongodbPart | None) -> None:
+    def __init__(self, claim: Claim, *, mongodb: MongodbPart | None, more: Sequence[Part] = ()) -> None:
         self._claim = claim
         self._mongodb = mongodb
         alone = claim.lock is not None and connection.vendor == "sqlite"
         self._parts: list[Part] = [] if claim.web_only else [WorkerPart(alone=alone), SequencerPart(alone=alone)]
+        self._parts += more
         self._web: WebServer | None = None
         self._stopping = False
 

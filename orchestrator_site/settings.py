@@ -12,6 +12,7 @@ from orchestrator_site.env import (
     read_int,
     read_list,
     read_pounds,
+    read_prices,
     read_rate,
     read_text,
 )
@@ -114,7 +115,7 @@ else:
 
 # --- the fleet ------------------------------------------------------------------------------------------------
 MAX_AGENTS = read_int("MAX_AGENTS", 40, minimum=1)
-RESERVED_SLOTS = read_int("RESERVED_SLOTS", max(1, MAX_AGENTS // 8), minimum=0)  # kept free for high priority
+RESERVED_SLOTS = read_int("RESERVED_SLOTS", MAX_AGENTS // 8)  # kept free for high priority
 MAX_TASKS_PER_SECOND = read_int("MAX_TASKS_PER_SECOND", 100, minimum=1)
 APPROVAL_SLA_SECONDS = read_int("APPROVAL_SLA_SECONDS", 900, minimum=1)
 APPROVAL_EXPIRY_SECONDS = read_int("APPROVAL_EXPIRY_SECONDS", 86_400, minimum=1)
@@ -137,7 +138,7 @@ DEMO = read_flag("ORCHESTRATOR_DEMO", False)  # the provider is a scripted stand
 # --- money ----------------------------------------------------------------------------------------------------
 COST_BUDGET_CAP = read_pounds("COST_BUDGET_CAP", "20")  # a calendar month, hard: nobody raises it in the console
 USD_PER_GBP = read_rate("USD_PER_GBP", "1.31@2026-11-01")  # the rate and the day that it is of
-MODEL_PRICES = read_list("MODEL_PRICES", [])  # of models without a list price: openai:llama3.2=0/0, USD a million
+MODEL_PRICES = read_prices("MODEL_PRICES")  # of models without a list price: openai:llama3.2=0/0, USD a million
 REDACT_PATTERNS = read_text("REDACT_PATTERNS").splitlines()  # google-re2, one a line, beside the built-in ones
 FLEET_DIR = BASE_DIR / "agents" / "fleet"
 POLICY_SEED = BASE_DIR / "toolgate" / "seed" / "policy.toml"
@@ -236,7 +237,8 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         "django.server": {"level": "WARNING"},
         "docket.worker": {"level": "WARNING"},
-        "httpx2": {"level": "WARNING"},
+        # At DEBUG these would write down prompts.
+        **{name: {"level": "WARNING"} for name in ("anthropic", "httpcore2", "httpx2", "openai")},
     },
 }
 SILENCED_SYSTEM_CHECKS: list[str] = []

@@ -69,13 +69,15 @@ def refuse_unapplied() -> None:
 
 
 def seed() -> None:
-    """Make the fleet, the policy, the first users and the examples, wherever they are missing."""
+    """Make what is missing of fleet, policy, first users and examples, and bring the budget's caps up to date."""
+    from agents.caps import follow_caps
     from agents.registry import seed_agents
     from orchestrator_site.bootstrap import bootstrap_users, copy_examples
     from toolgate.seed import seed_policy
 
     now = timezone.now()
     seed_agents(now=now)
+    follow_caps(now=now)
     seed_policy(now=now)
     bootstrap_users(now=now)
     copy_examples()

@@ -10,6 +10,8 @@ from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
 
+from agents.budget import FLEET
+from agents.costs import read_account
 from agents.registry import list_agents
 from orchestrator_site import overview
 from orchestrator_site.console import THEME_COOKIE, THEMES, find_permissions, read_counts
@@ -31,6 +33,7 @@ def show_overview(request: HttpRequest) -> HttpResponse:
         "running": sum(agent.running for agent in activity.by_agent.values()),
         "refusals": overview.read_refusals(now),
         "waiting": overview.read_waiting(),
+        "fleet": read_account(FLEET, now=now),
         "approvals": list_waiting_approvals(limit=SHOWN_APPROVALS),
         "agents": [{"agent": agent, "activity": activity.by_agent.get(agent.id, idle)} for agent in agents],
         "halted": sum(agent.status != "enabled" for agent in agents),

@@ -6,6 +6,7 @@ import time
 
 from django.utils import timezone
 
+from agents.providers.vendors import is_configured
 from orchestrator_site.bootstrap import logins_path, read_logins
 from orchestrator_site.exceptions import NoOwner
 from orchestrator_site.launch import Launch
@@ -15,6 +16,10 @@ from orchestrator_site.roles import Permission
 from orchestrator_site.tokens import issue_token, revoke_token
 
 TOKEN_NAME = "quickstart"  # noqa: S105  (a label)
+NO_MODEL = (
+    "No model is configured, so agents cannot think yet: set OPENAI_API_KEY or ANTHROPIC_API_KEY, or OPENAI_BASE_URL "
+    "for a server of your own. `make demo` shows agents without a key."
+)
 SCOPES = (Permission.AGENTS_READ, Permission.FILES_WRITE, Permission.TASKS_READ, Permission.TASKS_WRITE)
 ORDER = (
     '{"agentId": "normalization-agent", "skillId": "normalizer", "input": {"data": {"due": "4/1/26", "amount": '
@@ -27,7 +32,7 @@ def welcome(launch: Launch) -> None:
     seconds = time.monotonic() - launch.started_at
     lines = ["", f"Ready after {seconds:.1f} s at {launch.claim.address}", ""]
     if not launch.claim.web_only:
-        lines += [*_logins(), *_curl(launch.claim.address), "Stop it with Ctrl-C.", ""]
+        lines += [*_logins(), *_curl(launch.claim.address), *_models(), "Stop it with Ctrl-C.", ""]
     print("\n".join(lines), file=sys.stdout, flush=True)  # noqa: T201
 
 
@@ -37,6 +42,10 @@ def _logins() -> list[str]:
         return []
     shown = [f"    {name:<10} {password}" for name, password in logins]
     return [f"Log in as (kept in {logins_path()})", *shown, ""]
+
+
+def _models() -> list[str]:
+    return [] if is_configured() else [NO_MODEL, ""]
 
 
 def _curl(address: str) -> list[str]:

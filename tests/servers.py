@@ -44,10 +44,26 @@ def run_postgres() -> Iterator[str]:
             server = subprocess.Popen(command, user=user, stdout=log, stderr=log, start_new_session=True)
         try:
             _wait_for_port(port, server, Path(folder, "log"))
+            _wait_for_postgres(port)
             yield f"postgres://postgres@127.0.0.1:{port}/postgres"
         finally:
             server.send_signal(signal.SIGINT)  # its fast shutdown
             server.wait(10)
+
+
+def _wait_for_postgres(port: int) -> None:
+    """Wait until the server takes queries: it listens before it does."""
+    import psycopg
+
+    give_up_at = time.monotonic() + _READY_SECONDS
+    while True:
+        try:
+            psycopg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres").close()
+            return
+        except psycopg.OperationalError:
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.05)
 
 
 @contextmanager

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 CALL = "call"
 STEP_UNKNOWN = "step_unknown"
+REVIEW = "review"  # of an agent's report, before its task counts as done
 SYSTEM = "system"
 MAX_NOTE_LENGTH = 2000
 MAX_LOOKED_AT = 100  # approvals of one task, newest first
@@ -63,7 +64,8 @@ def open_approval(
     """Ask a person about `call`, or return the question that is open about it already.
 
     Inside the caller's transaction, beside the parking of the task. `verdict` is the gate's ASK; without one the
-    question is whether to repeat a step of unknown outcome (`kind="step_unknown"`).
+    question is whether to repeat a step of unknown outcome (`kind="step_unknown"`), or whether a report holds
+    (`kind="review"`, its arguments are the report).
     """
     agent_id, skill_id = call.request.principal.agent_id, call.request.action.skill_id
     version = verdict.policy_version if verdict else current_version()

@@ -11,6 +11,8 @@ from toolgate.types import Action, Decision, Effect, Limit, Principal, Reason, R
 
 __all__ = ["CompiledPolicy", "compile_policy", "decide", "deny"]
 
+WORKING = frozenset({"enabled", "paused"})  # a paused agent is given no task; what it has begun goes on
+
 
 def decide(policy: CompiledPolicy, request: Request, *, now: datetime) -> Decision:
     """Return what the rules come to for `request`, with the evidence. Whatever fails in here denies.
@@ -31,18 +33,17 @@ def deny(version: int, reason: Reason, detail: str, rules: tuple[str, ...] = ())
 
 def _decide(policy: CompiledPolicy, request: Request) -> Decision:
     principal, action, resource = request.principal, request.action, request.resource
-    if principal.status != "enabled" or not action.known or action.quarantined:
+    if principal.status not in WORKING or not action.known or action.quarantined:
         return _deny_subject(policy.version, principal, action)
-    cell = policy.find_cell(principal.agent_id, action.skill_id)
+    cell = policy.find_cell(principal.agent_id, action.skill_id, tainted=request.tainted)
     if cell is None:
-        detail = f"no rule lets {principal.agent_id} use {action.skill_id}"
-        return deny(policy.version, Reason.SKILL_NOT_ALLOWED, detail)
+        return _deny_unnamed(policy.version, request)
     denies = cell.denies.find_touching(resource) if cell.denies else None
     if denies:
         return _deny_by_rules(policy.version, denies)
     permits = cell.permits.find_covering(resource)
     if not permits:
-        return _deny_by_default(policy.version, resource, cell)
+        return _deny_by_default(policy.version, request, cell)
     asks = cell.asks.find_touching(resource) if cell.asks else []
     return _permit(policy.version, asks, permits, resource)
 
@@ -86,7 +87,7 @@ def _deny_subject(version: int, principal: Principal, action: Action) -> Decisio
         return deny(version, Reason.AGENT_UNKNOWN, "there is no such agent")
     if principal.status == "quarantined":
         return deny(version, Reason.AGENT_QUARANTINED, f"{principal.agent_id} is quarantined")
-    if principal.status != "enabled":
+    if principal.status not in WORKING:
         return deny(version, Reason.AGENT_DISABLED, f"{principal.agent_id} is {principal.status}")
     if not action.known:
         return deny(version, Reason.SKILL_UNKNOWN, "there is no such skill")
@@ -100,9 +101,22 @@ def _deny_by_rules(version: int, entries: list[Entry]) -> Decision:
     return deny(version, reason, f"the rule {rules[0]} denies this call", rules)
 
 
-def _deny_by_default(version: int, resource: Resource, cell: Cell) -> Decision:
+def _deny_unnamed(version: int, request: Request) -> Decision:
+    detail = f"no rule lets {request.principal.agent_id} use {request.action.skill_id}"
+    return deny(version, Reason.SKILL_NOT_ALLOWED, detail)
+
+
+def _deny_by_default(version: int, request: Request, cell: Cell) -> Decision:
+    resource = request.resource
+    withheld = cell.withheld.find_covering(resource) if cell.withheld else []
+    if withheld:
+        rules = ", ".join(entry.rule.id for entry in withheld[:3])
+        detail = (
+            f"the task is tainted: text from outside came into it, and what allows this ({rules}) is for clean ones"
+        )
+        return deny(version, Reason.SKILL_NOT_ALLOWED, detail)
     entry = cell.permits.find_nearest(resource)
     if entry is None:
-        return deny(version, Reason.SKILL_NOT_ALLOWED, "no rule allows this skill")
+        return _deny_unnamed(version, request)
     matcher = entry.matchers[first_miss(entry, resource)]
     return deny(version, matcher.reason, f"{matcher.describe(resource)} by the rule {entry.rule.id}")

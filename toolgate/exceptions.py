@@ -3,7 +3,7 @@
 GateError
 ├── PolicyInvalid          the rules do not fit the schema
 ├── PolicyConflict         somebody else published first
-├── ReasonRequired         a change of the policy without a reason
+├── ReasonRequired         a change without a reason
 ├── TextInvalid            a note or reason that cannot be kept
 ├── HostInvalid            not a plain DNS name
 ├── NoRuleToWiden          no allow rule of this agent and skill names domains
@@ -53,12 +53,12 @@ class PolicyConflict(GateError):
 
 
 class ReasonRequired(GateError):
-    """A change of the policy needs a reason that others can read later."""
+    """A change of the policy, of an agent or of what it may do needs a reason that others can read later."""
 
     code = "reason_required"
 
     def __init__(self) -> None:
-        super().__init__("Nothing was changed: give a reason, it is kept with the new version.")
+        super().__init__("Nothing was changed: give a reason, it is kept with the change.")
 
 
 class TextInvalid(GateError):

@@ -86,11 +86,12 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """The rules of one agent and skill, wildcards included."""
+    """The rules of one agent and skill, wildcards included, for tasks that are tainted or for those that are clean."""
 
     denies: Shelf | None
     asks: Shelf | None
-    permits: Shelf  # allow and ask
+    permits: Shelf  # allow, and ask that is not about taint
+    withheld: Shelf | None  # what would permit if the task were clean
 
 
 class CompiledPolicy:
@@ -102,24 +103,26 @@ class CompiledPolicy:
         self.policy = policy
         self.version = version
         self._entries: dict[tuple[str, str], list[Entry]] = {}
-        self._cells: dict[tuple[str, str], Cell | None] = {}
+        self._cells: dict[tuple[str, str, bool], Cell | None] = {}
         for rule in policy.rules:
             self._entries.setdefault((rule.agent, rule.skill), []).append(compile_rule(rule))
 
-    def find_cell(self, agent_id: str, skill_id: str) -> Cell | None:
+    def find_cell(self, agent_id: str, skill_id: str, *, tainted: bool) -> Cell | None:
         """Return the rules of this pair, or None if no rule names it."""
-        key = (agent_id, skill_id)
+        key = (agent_id, skill_id, tainted)
         try:
             return self._cells[key]
         except KeyError:
             if len(self._cells) >= MAX_CACHED_CELLS:
                 self._cells.clear()
-            return self._cells.setdefault(key, self._build_cell(agent_id, skill_id))
+            return self._cells.setdefault(key, self._build_cell(agent_id, skill_id, tainted=tainted))
 
-    def _build_cell(self, agent_id: str, skill_id: str) -> Cell | None:
+    def _build_cell(self, agent_id: str, skill_id: str, *, tainted: bool) -> Cell | None:
         keys = {(agent, skill) for agent in (agent_id, ANY) for skill in (skill_id, ANY)}
-        entries = [entry for key in keys for entry in self._entries.get(key, ())]
-        return _join_entries(entries) if entries else None
+        found = [entry for key in keys for entry in self._entries.get(key, ()) if entry.rule.names(agent_id)]
+        entries = [entry for entry in found if entry.rule.conditions.tainted in (None, tainted)]
+        withheld = [entry for entry in found if tainted and entry.rule.conditions.tainted is False]
+        return _join_entries(entries, withheld) if entries or withheld else None
 
 
 def compile_policy(policy: Policy, version: int) -> CompiledPolicy:
@@ -132,14 +135,15 @@ def first_miss(entry: Entry, resource: Resource) -> int:
     return next(place for place, matcher in enumerate(entry.matchers) if not matcher.covers(resource))
 
 
-def _join_entries(entries: list[Entry]) -> Cell:
+def _join_entries(entries: list[Entry], withheld: list[Entry]) -> Cell:
     denies = [entry for entry in entries if entry.rule.effect is Effect.DENY]
     asks = [bound_reach(entry, denies) for entry in entries if entry.rule.effect is Effect.ASK]
     allows = [bound_reach(entry, [*denies, *asks]) for entry in entries if entry.rule.effect is Effect.ALLOW]
     return Cell(
         denies=Shelf(denies) if denies else None,
         asks=Shelf(asks) if asks else None,
-        permits=Shelf([*asks, *allows]),
+        permits=Shelf([*(entry for entry in asks if not entry.rule.only_restricts), *allows]),
+        withheld=Shelf(withheld) if withheld else None,
     )
 
 

@@ -65,7 +65,7 @@ class Approval(models.Model):
     """A question to a person, bound by `digest` to agent, skill, exact arguments and policy version."""
 
     id = models.CharField(max_length=64, primary_key=True)
-    kind = models.CharField(max_length=16, default="call")  # "call", or "step_unknown" after a crash
+    kind = models.CharField(max_length=16, default="call")  # "call", "step_unknown" after a crash, "review"
     state = models.CharField(max_length=16, choices=ApprovalState.choices, default=ApprovalState.PENDING)
     task_id = models.CharField(max_length=64, db_index=True)
     agent_id = models.CharField(max_length=64)

@@ -6,6 +6,10 @@ cover it, or it is denied by default; else an ask rule that touches it asks; els
 *Covers*: every host and path of the call lies inside the rule's lists, and every argument test holds.
 *Touches*: some host or path lies inside them, and no argument test fails; one that cannot be evaluated (the
 argument is missing, null or of another type) does not fail. So what cannot be evaluated never widens anything.
+
+*Taint never widens* either. A task is tainted once a skill brought text from outside into it. Only an allow rule may
+hold for clean tasks alone, and only a deny or an ask rule for tainted ones alone; such an ask rule asks about what
+another rule permits, and permits nothing by itself.
 """
 
 import tomllib
@@ -56,6 +60,7 @@ Folder = Annotated[str, AfterValidator(_check_folder)]
 Scalar = bool | int | float | str
 Number = int | float
 RuleId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
+AgentId = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,64}$")]
 Subject = Annotated[str, Field(pattern=r"^(\*|[a-zA-Z0-9._-]{1,64})$")]
 
 
@@ -82,6 +87,7 @@ class Conditions(_Closed):
     read_paths: tuple[Folder, ...] | None = None
     write_paths: tuple[Folder, ...] | None = None
     arguments: dict[Annotated[str, Field(pattern=r"^[a-zA-Z][a-zA-Z0-9_]{0,63}$")], ArgumentTest] | None = None
+    tainted: bool | None = None  # true: of tainted tasks only; false: of clean tasks only
 
 
 class Limits(_Closed):
@@ -109,6 +115,7 @@ class Rule(_Closed):
 
     id: RuleId
     agent: Subject
+    except_agents: Annotated[tuple[AgentId, ...], Field(min_length=1)] | None = None  # beside the agent `*`
     skill: Subject
     effect: Effect
     description: Annotated[str, Field(max_length=500)] = ""
@@ -116,8 +123,28 @@ class Rule(_Closed):
     limits: Limits = Limits()
     approval: ApprovalTerms = ApprovalTerms()
 
+    @property
+    def only_restricts(self) -> bool:
+        """Say whether it only asks or denies where another rule permits."""
+        return self.effect is Effect.DENY or self.conditions.tainted is True
+
+    def names(self, agent_id: str) -> bool:
+        """Say whether it is about an agent."""
+        return self.agent == agent_id or (self.agent == ANY and agent_id not in (self.except_agents or ()))
+
+    @model_validator(mode="after")
+    def _check_taint(self) -> Self:
+        if self.conditions.tainted is (self.effect is Effect.ALLOW):
+            kind, state = (
+                ("an allow rule", "tainted") if self.effect is Effect.ALLOW else ("a deny or ask rule", "clean")
+            )
+            raise ValueError(f"{kind} cannot hold for {state} tasks only: text from outside would give a task rights")
+        return self
+
     @model_validator(mode="after")
     def _check_sense(self) -> Self:
+        if self.except_agents is not None and self.agent != ANY:
+            raise ValueError("exceptAgents goes with the agent * only")
         if self.effect is Effect.DENY and self.limits != Limits():
             raise ValueError("a deny rule cannot have limits")
         if self.effect is not Effect.ASK and self.approval != ApprovalTerms():

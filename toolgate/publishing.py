@@ -9,16 +9,15 @@ from django.db import IntegrityError, transaction
 from audit.events import Event, EventType
 from audit.ledger import record
 from audit.transactions import write_transaction
-from toolgate.exceptions import HostDenied, HostInvalid, NoRuleToWiden, PolicyConflict, ReasonRequired
+from toolgate.exceptions import HostDenied, HostInvalid, NoRuleToWiden, PolicyConflict
 from toolgate.in_force import forget_policy
 from toolgate.models import PolicyVersion
 from toolgate.normal import normalise_host
 from toolgate.policy import ANY, Policy, Rule, dump_policy, dump_rule, policy_digest, read_policy
-from toolgate.texts import check_text
+from toolgate.texts import check_reason
 from toolgate.types import Effect
 
 SYSTEM = "system"
-MAX_REASON_LENGTH = 2000
 
 
 def publish_policy(
@@ -28,7 +27,7 @@ def publish_policy(
 
     Raises: PolicyInvalid, ReasonRequired, TextInvalid; PolicyConflict if another version is in force by now.
     """
-    policy, reason = read_policy(rules), _check_reason(reason)
+    policy, reason = read_policy(rules), check_reason(reason)
     with write_transaction():
         return _publish(policy, author=author, reason=reason, base_version=base_version, now=now)
 
@@ -39,7 +38,7 @@ def allow_host(agent_id: str, skill_id: str, host: str, *, author: str, reason: 
     Returns the version in force, a new one unless the rule names the host already.
     Raises: HostInvalid, NoRuleToWiden, HostDenied, ReasonRequired, TextInvalid, PolicyConflict.
     """
-    host, reason = _check_host(host), _check_reason(reason)
+    host, reason = _check_host(host), check_reason(reason)
     with write_transaction():
         newest = PolicyVersion.objects.order_by("-number").first()
         policy = read_policy(newest.rules if newest else ())
@@ -100,13 +99,6 @@ def _event(version: PolicyVersion, *, before: list[dict[str, Any]], now: datetim
     return Event(type=EventType.POLICY_PUBLISHED, at=now, actor=actor, body=body)
 
 
-def _check_reason(reason: str) -> str:
-    reason = check_text(reason, name="reason", limit=MAX_REASON_LENGTH)
-    if not reason:
-        raise ReasonRequired
-    return reason
-
-
 def _check_host(host: str) -> str:
     try:
         return normalise_host(host)
@@ -129,7 +121,7 @@ def _find_rule_to_widen(policy: Policy, agent_id: str, skill_id: str) -> Rule:
 
 def _refuse_denied(policy: Policy, agent_id: str, skill_id: str, host: str) -> None:
     for rule in policy.rules:
-        is_mine = rule.agent in {agent_id, ANY} and rule.skill in {skill_id, ANY}
+        is_mine = rule.names(agent_id) and rule.skill in {skill_id, ANY}
         if rule.effect is Effect.DENY and is_mine and _names(rule.conditions.domains, host):
             raise HostDenied(host=host, rule_id=rule.id)
 

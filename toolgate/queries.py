@@ -17,7 +17,7 @@ COUNTED_UP_TO = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permission:
-    """What the policy lets one agent do with one skill, at a glance; conditions on arguments are in the rules."""
+    """What the policy lets an agent do with a skill in a clean task, at a glance; other conditions are in the rules."""
 
     skill_id: str
     effect: Effect
@@ -25,6 +25,7 @@ class Permission:
     rate_per_second: int | None
     domains: tuple[str, ...]
     rule_ids: tuple[str, ...]
+    asks: tuple[str, ...] = ()  # what the rules that ask a person say of themselves
 
     def to_wire(self) -> dict[str, Any]:
         """Return the permission as the API shows it."""
@@ -119,7 +120,7 @@ def current_rules() -> tuple[int, list[dict[str, Any]]]:
 
 def list_permissions(agent_id: str, skill_ids: Iterable[str] | None = None) -> list[Permission]:
     """Return what the policy in force lets `agent_id` use: of `skill_ids`, or of the skills that rules name."""
-    mine = [rule for rule in policy_in_force().policy.rules if rule.agent in {agent_id, ANY}]
+    mine = [rule for rule in policy_in_force().policy.rules if rule.names(agent_id)]
     named = {rule.skill for rule in mine if rule.skill != ANY} if skill_ids is None else set(skill_ids)
     found = (_summarise(skill_id, [rule for rule in mine if rule.skill in {skill_id, ANY}]) for skill_id in named)
     return sorted((permission for permission in found if permission), key=lambda permission: permission.skill_id)
@@ -136,7 +137,7 @@ def refresh_gauges(agent_ids: Iterable[str]) -> None:
 
 
 def _summarise(skill_id: str, rules: list[Rule]) -> Permission | None:
-    permitting = [rule for rule in rules if rule.effect is not Effect.DENY]
+    permitting = [rule for rule in rules if not rule.only_restricts]
     # Conditions are only what a call brings: a deny rule with conditions may leave room, one without leaves none.
     denied = any(rule.effect is Effect.DENY and not rule.conditions.model_dump(exclude_none=True) for rule in rules)
     if denied or not permitting:
@@ -151,6 +152,7 @@ def _summarise(skill_id: str, rules: list[Rule]) -> Permission | None:
         rate_per_second=min(rates, default=None),
         domains=tuple(sorted({name for rule in permitting for name in rule.conditions.domains or ()})),
         rule_ids=tuple(sorted(rule.id for rule in permitting)),
+        asks=tuple(rule.description for rule in permitting if rule.effect is Effect.ASK and rule.description),
     )
 
 

@@ -101,7 +101,7 @@ def list_problems(error: ValidationError, base: str = "#") -> list[FieldProblem]
     found = error.errors(include_url=False, include_input=False, include_context=False)
     return [
         FieldProblem(
-            pointer=_point(base, problem["loc"]),
+            pointer=make_pointer(base, problem["loc"]),
             code=problem["type"],
             detail=problem["msg"].removeprefix("Value error, ")[:MAX_DETAIL],
         )
@@ -109,6 +109,7 @@ def list_problems(error: ValidationError, base: str = "#") -> list[FieldProblem]
     ]
 
 
-def _point(base: str, location: tuple[int | str, ...]) -> str:
+def make_pointer(base: str, location: Iterable[int | str]) -> str:
+    """Return the JSON pointer of a place below `base`, cut to what is shown."""
     parts = (str(part)[:MAX_POINTER].replace("~", "~0").replace("/", "~1") for part in location)
     return "/".join([base, *parts])[:MAX_POINTER]

@@ -8,7 +8,7 @@ from django.db import connection
 from audit.events import Event, EventType
 from audit.ledger import record
 from toolgate.normal import is_plain_id
-from toolgate.types import Call, Decision, Effect, Reason, Resource
+from toolgate.types import Call, Decision, Effect, Reason, Request
 
 INVALID_ID = "invalid"  # stands in the record for an id that is none
 
@@ -38,7 +38,7 @@ def record_decision(
     row = (
         decision_id, connection.ops.adapt_datetimefield_value(call.now), agent_id, principal.version,
         skill_id, str(action.version)[:16], arguments.decode(), arguments_digest,
-        _dump(_describe(call.request.resource)), _dump(counters), effect.value, reason.value, detail,
+        _dump(_describe(call.request)), _dump(counters), effect.value, reason.value, detail,
         _dump(decision.deciding_rules), decision.policy_version, call.task_id, call.trace_id,
     )  # fmt: skip
     with connection.cursor() as cursor:
@@ -74,12 +74,15 @@ def recordable_id(text: object) -> str:
     return str(text) if is_plain_id(text) else INVALID_ID
 
 
-def _describe(resource: Resource) -> dict[str, Any]:
+def _describe(request: Request) -> dict[str, Any]:
+    """Return what was asked about, so that the decision can be made again."""
+    resource = request.resource
     return {
         "hosts": resource.hosts,
         "readPaths": resource.read_paths,
         "writePaths": resource.write_paths,
         "arguments": dict(resource.arguments),
+        "tainted": request.tainted,
     }
 
 

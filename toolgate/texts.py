@@ -2,8 +2,9 @@
 
 import re
 
-from toolgate.exceptions import TextInvalid
+from toolgate.exceptions import ReasonRequired, TextInvalid
 
+MAX_REASON_LENGTH = 2000
 _UNKEEPABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
@@ -14,3 +15,11 @@ def check_text(text: str, *, name: str, limit: int) -> str:
     if _UNKEEPABLE.search(text):
         raise TextInvalid(f"The {name} holds control characters. Nothing was changed: write it as plain text.")
     return text.strip()
+
+
+def check_reason(reason: str) -> str:
+    """Return the reason of a change, stripped. Raises: ReasonRequired if there is none; TextInvalid."""
+    reason = check_text(reason, name="reason", limit=MAX_REASON_LENGTH)
+    if not reason:
+        raise ReasonRequired
+    return reason

@@ -87,6 +87,7 @@ class Request:
     principal: Principal
     action: Action
     resource: Resource
+    tainted: bool = False  # a skill has brought text from outside into the task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

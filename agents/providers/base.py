@@ -3,10 +3,12 @@
 ProviderError
 ├── ProviderUnavailable   nobody could be reached, or the vendor failed: another vendor may do the work
 │   ├── ProviderOverloaded    429, 503, 529: carries when to come back
+│   ├── ProviderExhausted     the account there has no credit left: only the other vendor helps
 │   └── ProviderInterrupted   the answer was cut off on its way; what it cost is unknown
 ├── ProviderTimeout       no whole answer in time; what it cost is unknown
 ├── ProviderMisspoke      an answer that cannot be read; what it cost is unknown
-└── ProviderRejected      this request will never work there: bad key, no such model, prompt too long
+├── ProviderRejected      this request will never work there: bad key, no such model, prompt too long
+└── ProviderMissing       no vendor of the tier is configured: nothing was asked
 """
 
 from collections.abc import Mapping
@@ -166,6 +168,13 @@ class ProviderOverloaded(ProviderUnavailable):
     code = "provider_overloaded"
 
 
+class ProviderExhausted(ProviderUnavailable):
+    """The account has no credit left at this vendor. Top it up; waiting does not help."""
+
+    code = "provider_exhausted"
+    retryable = False
+
+
 class ProviderInterrupted(ProviderUnavailable):
     """The connection broke after the request was sent, or the answer ended before its end."""
 
@@ -193,3 +202,9 @@ class ProviderRejected(ProviderError):
     """The vendor will not take this request, now or later. Mend the key, the model's name or the prompt."""
 
     code = "provider_rejected"
+
+
+class ProviderMissing(ProviderError):
+    """No vendor that may serve this tier has a key or a base URL. The message names the settings."""
+
+    code = "provider_missing"

@@ -133,6 +133,10 @@ class Skill(Protocol):
         """Say whether this call may be repeated after a crash left its outcome unknown."""
         ...
 
+    def brings_outside_text(self, arguments: Any) -> bool:
+        """Say whether the output may hold text that neither the submitter nor the agent wrote: it taints the task."""
+        ...
+
     def resource(self, arguments: Any, workspace: Path) -> Resource:
         """Return what this call would touch, normalised, before anything is touched.
 

@@ -214,9 +214,17 @@ def rule_words(value: str) -> str:
 
 @register.filter
 def call_title(call: Any) -> str:
-    """Return what a call is about in one line: its skill and what it is done to."""
+    """Return what a call or task is about in one line: its skill and what it is done to, or that it is an own run."""
     skill, target = str(_get(call, "skill_id") or ""), call_target(call)
+    skill = skill or _run_title(_get(call, "input"))
     return f"{skill} on {target}" if target else skill
+
+
+def _run_title(value: Any) -> str:
+    steps = value.get("steps") if isinstance(value, Mapping) else None
+    if not isinstance(steps, list):
+        return "Own run"
+    return f"Workflow of {len(steps)} step{'' if len(steps) == 1 else 's'}"
 
 
 @register.filter

@@ -13,7 +13,7 @@ from typing import Any
 
 import django
 
-MODULES = ("decide", "startup", "dispatch", "post_tasks", "throughput")
+MODULES = ("decide", "startup", "dispatch", "post_tasks", "throughput", "model_call", "waiting")
 
 
 def main(names: Iterable[str]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.running import RunningServer
 
@@ -19,8 +19,46 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def addresses(server: RunningServer) -> dict[str, str]:
-    """Give every page about things that exist: a task of each kind, an approval, an entry."""
+def edited(browser: Browser, server: RunningServer, signed_in: Callable[[str], Any]) -> dict[str, str]:
+    """Edit an agent as a person does: publish a version, begin a draft, try it out; give the pages about it."""
+    agent = "/agents/qa-verification-agent/"
+    context = browser.new_context(base_url=server.url, storage_state=signed_in("admin"))
+    page = context.new_page()
+    page.goto(f"{agent}edit/")
+    page.get_by_label("Timeout in seconds").fill("240")
+    prompt = page.get_by_label("Prompt", exact=True)
+    prompt.fill(prompt.input_value() + "\nName the suite first, then what failed in it.\n")
+    page.get_by_role("button", name="Save draft").click()
+    page.get_by_label("Reason").fill("The suites are faster now")
+    page.get_by_role("button", name="Publish version 2").click()
+    expect(page.get_by_text("Version 2 is in force")).to_be_visible()
+    page.goto(f"{agent}edit/")
+    page.get_by_label("Model turns of a task").fill("12")
+    page.get_by_label("Cost of a month in GBP").fill("3")
+    schema = page.get_by_label("Input schema")
+    schema.fill(schema.input_value().replace("{", '{"title": "What to verify",', 1))
+    page.get_by_role("button", name="Save draft").click()
+    draft = page.url.removeprefix(server.url)
+    page.get_by_role("link", name="Try it out").click()
+    page.get_by_role("button", name="Try it out").click()
+    page.wait_for_url("**/tasks/*/")
+    tried = page.url.removeprefix(server.url)
+    context.close()
+    return {
+        "agent-edited": agent,
+        "agent-edit": f"{agent}edit/",
+        "agent-import": f"{agent}import/",
+        "agent-version": f"{agent}versions/1/",
+        "agent-compare": f"{agent}compare/?from=1&to=2",
+        "agent-draft": draft,
+        "draft-try": f"{draft}try/",
+        "task-tried": tried,
+    }
+
+
+@pytest.fixture(scope="module")
+def addresses(server: RunningServer, edited: dict[str, str]) -> dict[str, str]:
+    """Give every page about things that exist: a task of each kind, an approval, an entry, an edited agent."""
     with server.client() as client:
         parsed = server.submit(
             client, agentId="data-extraction-agent", skillId="documentParser",
@@ -31,9 +69,16 @@ def addresses(server: RunningServer) -> dict[str, str]:
         )
         change = {"filePath": "examples/x.txt", "changes": [{"type": "append", "newText": "x"}], "dryRun": False}
         waiting = server.submit(client, agentId="build-refactor-agent", skillId="workspacePatch", input=change)
+        parse: dict[str, Any] = {"name": "parse", "agentId": "data-extraction-agent", "skillId": "documentParser"}
+        parse |= {"input": {"content": "a,b\n1,2\n", "format": "csv"}}
+        asks = {"name": "asks", "agentId": "build-refactor-agent", "skillId": "workspacePatch", "input": change}
+        inner = {"name": "nest", "agentId": "integration-agent", "input": {"steps": [asks]}, "dependsOn": ["parse"]}
+        later = parse | {"name": "later", "dependsOn": ["nest"], "optional": True}
+        flow = server.submit(client, agentId="integration-agent", input={"steps": [parse, inner, later]})
         ends = {parsed: "succeeded", refused: "failed", waiting: "awaiting_approval"}
         for task_id, state in ends.items():
             wait_for(client, task_id, state)
+        wait_for(client, flow, "running")
         approval = client.get("/api/approvals").json()["results"][0]
     return {
         "overview": "/",
@@ -42,7 +87,10 @@ def addresses(server: RunningServer) -> dict[str, str]:
         "task-succeeded": f"/tasks/{parsed}/",
         "task-refused": f"/tasks/{refused}/",
         "task-waiting": f"/tasks/{waiting}/",
+        "task-workflow": f"/tasks/{flow}/",
         "task-new": "/tasks/new/",
+        "form-run": "/tasks/new/data-extraction-agent/",
+        "form-workflow": "/tasks/new/integration-agent/",
         "form-fetch": "/tasks/new/market-research-agent/sourceFetch/",
         "form-parse": "/tasks/new/data-extraction-agent/documentParser/",
         "form-patch": "/tasks/new/build-refactor-agent/workspacePatch/",
@@ -52,11 +100,13 @@ def addresses(server: RunningServer) -> dict[str, str]:
         "agents": "/agents/",
         "agent": "/agents/market-research-agent/",
         "skills": "/skills/",
+        "cost": "/cost/",
         "audit": "/audit/",
         "audit-empty": "/audit/?task=none",
         "entry": "/audit/2/",
         "live": "/live/",
         "not-found": "/nowhere/",
+        **edited,
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from django.utils import timezone
 
+from agents import registry
 from agents.skills.base import Capability, SkillContext, SkillModel
 from toolgate.publishing import publish_policy
 from toolgate.queries import current_rules
@@ -39,14 +40,18 @@ class ScriptedSkill:
         self.running = 0
         self.most_running = 0
         self.idempotent = True
+        self.outside = False
         self.act: Callable[[str], None] = lambda name: None
         self._lock = threading.Lock()
 
     def is_idempotent(self, arguments: Any) -> bool:
         return self.idempotent
 
+    def brings_outside_text(self, arguments: Any) -> bool:
+        return self.outside
+
     def resource(self, arguments: Any, workspace: Path) -> Resource:
-        return Resource()
+        return Resource(arguments={"name": arguments.name})
 
     def run(self, arguments: Any, context: SkillContext) -> SkillModel:
         with self._lock:
@@ -64,6 +69,21 @@ class ScriptedSkill:
 def sleep(seconds: float) -> Callable[[str], None]:
     """Return an act that takes a while."""
     return lambda name: time.sleep(seconds)
+
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"done": {"type": "string"}},
+    "required": ["done"],
+    "additionalProperties": False,
+}
+
+
+def make_plain(agent_id: str, **changes: Any) -> None:
+    """Let an agent take any input, and hold its answers to `SCHEMA` alone."""
+    plain = {"task_type": "scripted", "input_schema": {"type": "object"}, "output_schema": SCHEMA, "retries": 1}
+    agent = registry.get_agent(agent_id)
+    registry._configs[agent_id, agent.version] = agent.config.model_copy(update=plain | changes)
 
 
 def publish_rules(rules: list[dict[str, Any]]) -> None:

@@ -9,7 +9,8 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from agents import leases, queue, registry
+from agents import claiming, control, leases, registry
+from agents.calls import Wish, pass_gate
 from agents.endings import finish
 from agents.exceptions import IdempotencyConflict, TaskStateConflict
 from agents.models import Run, Step, StepState, Task, Worker
@@ -36,7 +37,7 @@ def terminal_events_of(task):
 
 def claim(worker_id="nobody"):
     with write_transaction():
-        return queue.claim_next(worker_id, now=timezone.now())
+        return claiming.claim_next(worker_id, now=timezone.now())
 
 
 def test_it_runs_a_task_and_says_so_once(skill, submit, worker, ended):
@@ -76,11 +77,40 @@ def test_an_agents_slots_make_tasks_wait_never_fail(skill, submit, worker, ended
 
 def test_the_fleet_has_a_bound_too(skill, submit, worker, ended, settings):
     settings.MAX_AGENTS = 3
+    settings.RESERVED_SLOTS = 0
     skill.act = sleep(0.05)
     tasks = [submit(str(n)) for n in range(9)]
     with worker():
         assert {ended(task).state for task in tasks} == {"succeeded"}
     assert skill.most_running == 3
+
+
+def test_a_flood_of_low_work_never_takes_the_reserved_slots(skill, submit, worker, ended, until, monkeypatch, settings):
+    monkeypatch.setattr(registry, "slots_of", lambda agent_id: 50)
+    settings.MAX_AGENTS, settings.RESERVED_SLOTS = 8, 2
+    release = threading.Event()
+    skill.act = lambda name: release.wait(20) if name != "urgent" else None
+    low = [submit(f"low {n}", priority=-1) for n in range(12)]
+    with worker(slots=12):
+        until(lambda: skill.running == 4, "low work to take what it may")
+        normal = [submit(f"normal {n}") for n in range(6)]
+        until(lambda: skill.running == 6, "normal work to take what it may")
+        assert ended(submit("urgent", priority=1)).state == "succeeded"
+        assert skill.running == 6
+        release.set()
+        assert {ended(task).state for task in [*low, *normal]} == {"succeeded"}
+
+
+def test_low_work_leaves_a_slot_of_its_agent_free(skill, submit, worker, ended, until, monkeypatch):
+    monkeypatch.setattr(registry, "slots_of", lambda agent_id: 3)
+    release = threading.Event()
+    skill.act = lambda name: release.wait(20) if name.startswith("low") else None
+    low = [submit(f"low {n}", priority=-1) for n in range(5)]
+    with worker():
+        until(lambda: skill.running == 2, "low work to take all but one slot")
+        assert ended(submit("normal")).state == "succeeded"
+        release.set()
+        assert {ended(task).state for task in low} == {"succeeded"}
 
 
 def test_run_at_is_waited_for(skill, submit, worker, ended, until):
@@ -167,7 +197,7 @@ def test_a_task_over_its_rate_fails_only_at_its_deadline(skill, submit, worker, 
 
 def test_cancelling_a_waiting_task_ends_it_at_once(skill, submit):
     task = submit("x")
-    queue.cancel_task(task.id, actor="user:olga", now=timezone.now())
+    control.cancel_task(task.id, actor="user:olga", now=timezone.now())
     task.refresh_from_db()
     assert (task.state, terminal_events_of(task)) == ("cancelled", ["task.cancelled"])
     assert claim() is None
@@ -180,7 +210,7 @@ def test_cancelling_a_running_task_ends_it_within_a_second(skill, submit, worker
         task = submit("x")
         until(lambda: skill.calls, "the skill to start")
         asked = timezone.now()
-        queue.cancel_task(task.id, actor="user:olga", now=asked)
+        control.cancel_task(task.id, actor="user:olga", now=asked)
         ended(task)
         release.set()
     assert task.state == "cancelled"
@@ -197,12 +227,12 @@ def test_an_ended_task_cannot_be_cancelled_and_a_failed_one_can_be_retried(skill
     with worker():
         task = ended(submit("x"))
         with pytest.raises(TaskStateConflict):
-            queue.cancel_task(task.id, actor="user:olga", now=timezone.now())
-        queue.retry_task(task.id, actor="user:olga", now=timezone.now())
+            control.cancel_task(task.id, actor="user:olga", now=timezone.now())
+        control.retry_task(task.id, actor="user:olga", now=timezone.now())
         ended(task)
     assert (task.state, task.error_code) == ("succeeded", "")
     with pytest.raises(TaskStateConflict):
-        queue.retry_task(task.id, actor="user:olga", now=timezone.now())
+        control.retry_task(task.id, actor="user:olga", now=timezone.now())
 
 
 def test_the_same_key_fifty_times_at_once_is_one_task(submit):
@@ -273,11 +303,10 @@ def test_five_losses_are_enough(submit):
 
 def open_step_and_die(skill):
     """Claim the task as a worker that passes the gate, writes its intent and is never heard of again."""
-    from agents import run
-
     lease = claim("dead")
     with write_transaction():
-        assert run._pass_gate(lease, skill, run.Opened(), now=timezone.now()) is not None
+        wish = Wish(skill_id=lease.skill_id, arguments=lease.input)
+        assert pass_gate(lease, wish, now=timezone.now()).permit is not None
     leases.reap(own="", now=timezone.now())
 
 
@@ -339,14 +368,17 @@ def test_an_approval_nobody_answers_expires(ask_first, skill, submit, worker, en
     assert (task.state, task.error_code, skill.calls) == ("failed", "approval_expired", [])
 
 
-def test_what_runs_when_a_worker_stops_goes_back_to_the_queue(skill, submit, worker, ended, until, monkeypatch):
+def test_what_runs_when_a_worker_stops_goes_back_to_the_queue(
+    skill, submit, worker, ended, until, monkeypatch, settings
+):
     monkeypatch.setattr("agents.worker.STOP_GRACE_SECONDS", 0.2)
     monkeypatch.setattr(registry, "slots_of", lambda agent_id: 50)
     release = threading.Event()
     skill.act = lambda name: release.wait(20)
     tasks = [submit(str(n)) for n in range(50)]
     with worker(slots=50):
-        until(lambda: len(skill.calls) == 40, "the fleet's slots to fill")
+        free = settings.MAX_AGENTS - settings.RESERVED_SLOTS
+        until(lambda: len(skill.calls) == free, "the slots of the fleet that are not reserved to fill")
     assert set(Task.objects.values_list("state", flat=True)) == {"queued"}
     release.set()
     with worker(slots=50):

@@ -34,7 +34,7 @@ class FakeSkill:
 
 
 def rule(id_: str, effect: str = "allow", **more: Any) -> dict[str, Any]:
-    conditions = {key: more.pop(key) for key in ("domains", "readPaths", "arguments") if key in more}
+    conditions = {key: more.pop(key) for key in ("domains", "readPaths", "arguments", "tainted") if key in more}
     return {"id": id_, "agent": AGENT, "skill": SKILL, "effect": effect, "conditions": conditions, **more}
 
 
@@ -47,7 +47,8 @@ def publish(*rules: dict[str, Any]) -> int:
 
 def make_call(
     *, task_id: str = "", arguments: Any = None, now: datetime | None = None, agent: str = AGENT, skill: str = SKILL,
-    principal: dict[str, Any] | None = None, action: dict[str, Any] | None = None, **resource: Any,
+    principal: dict[str, Any] | None = None, action: dict[str, Any] | None = None, tainted: bool = False,
+    **resource: Any,
 ) -> Call:  # fmt: skip
     given = ARGUMENTS if arguments is None else arguments
     scalars = given if isinstance(given, dict) else {}
@@ -56,6 +57,7 @@ def make_call(
             principal=Principal(agent_id=agent, version=3, **(principal or {})),
             action=Action(skill_id=skill, version="1.0", **(action or {})),
             resource=Resource(**({"arguments": scalars} | resource)),
+            tainted=tainted,
         ),
         arguments=given,
         task_id=task_id or new_id(),

@@ -100,7 +100,7 @@ def test_a_database_that_is_away_is_said_to_be(ada: Api, monkeypatch: pytest.Mon
         (agents.IdempotencyConflict("x"), 422, "idempotency_conflict"),
         (agents.AgentUnknown(), 422, "agent_unknown"),
         (agents.SkillUnknown(), 422, "skill_unknown"),
-        (agents.SkillRequired(), 422, "skill_required"),
+        (agents.WorkflowInvalid([]), 422, "workflow_invalid"),
         (agents.KeyInvalid(), 400, "idempotency_key_invalid"),
         (agents.AdmissionRefused(retry_after_seconds=0.2), 429, "rate_limited"),
         (agents.FileTooLarge(1), 413, "file_too_large"),

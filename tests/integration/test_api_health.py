@@ -8,7 +8,7 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from agents.models import Agent, Worker
+from agents.models import Agent, ProviderCircuit, Worker
 from audit.lease import HEAD
 from audit.models import ChainHead
 from audit.status import LedgerStatus
@@ -161,6 +161,15 @@ def test_a_redis_that_is_away_is_told_without_its_address(anybody: Api, settings
 def test_a_redis_that_answers_is_well(anybody: Api, settings: Any, valkey: str) -> None:
     settings.REDIS_URL = valkey
     assert by_name(api_of("vera", "tasks:read").get("health/deep"))["redis"]["status"] == "ok"
+
+
+def test_a_vendor_whose_circuit_is_open_is_told(anybody: Api, settings: Any) -> None:
+    settings.OPENAI_API_KEY = "k"
+    settings.ANTHROPIC_BASE_URL = "http://127.0.0.1:1"
+    ProviderCircuit.objects.create(provider="openai", state="open", since=timezone.now(), why="provider_overloaded")
+    found = by_name(api_of("vera", "tasks:read").get("health/deep"))
+    assert (found["openai"]["status"], found["anthropic"]["status"]) == ("failing", "ok")
+    assert "provider_overloaded" in found["openai"]["detail"]
 
 
 def test_it_needs_a_token(anybody: Api) -> None:

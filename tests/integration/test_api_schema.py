@@ -65,14 +65,17 @@ def test_it_holds_the_routes_of_the_contract_with_their_scopes(document: Any) ->
         "POST /api/files": "files:write",
         "GET /api/tasks": "tasks:read",
         "POST /api/tasks": "tasks:write",
+        "POST /api/workflows": "tasks:write",
         "GET /api/tasks/{task_id}": "tasks:read",
         "POST /api/tasks/{task_id}/cancel": "tasks:write",
         "POST /api/tasks/{task_id}/retry": "tasks:write",
         "GET /api/tasks/{task_id}/events": "tasks:read",
+        "GET /api/tasks/{task_id}/transcript": "tasks:read",
         "GET /api/tasks/{task_id}/artifacts/{name}": "tasks:read",
         "GET /api/audit": "audit:read",
         "GET /api/approvals": "approvals:read",
         "POST /api/approvals/{approval_id}/decision": "approvals:decide",
+        "GET /api/budget": "budget:read",
         "GET /api/schema/": "any",
     }
     assert {scope for scope in scopes.values() if scope} - {"any"} <= set(Permission)

@@ -160,13 +160,6 @@ def test_a_body_that_is_no_object_is_malformed(olga: Api, body: bytes) -> None:
     problem_of(olga.post("tasks", body), 400, "body_malformed")
 
 
-def test_an_order_without_a_skill_is_a_denial_for_now(olga: Api) -> None:
-    for changes in ({"skillId": None}, {}):
-        body = {"agentId": AGENT, "input": {}} | changes
-        problem_of(olga.post("tasks", body), 422, "skill_required")
-    assert [(event.decision, event.reason) for event in events_of("task.refused")] == [("deny", "skill_required")] * 2
-
-
 def test_an_unknown_id_is_audited_as_a_denial(olga: Api) -> None:
     problem_of(olga.post("tasks", ORDER | {"skillId": "no-such-skill"}), 422, "skill_unknown")
     [event] = events_of("task.refused")

@@ -6,6 +6,9 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, reverse
 
+from agents.editing import save_draft
+from agents.registry import get_agent
+from agents.skills.base import dump
 from orchestrator_site import console_urls
 from orchestrator_site.console import THEME_COOKIE
 from orchestrator_site.roles import ROLES, Permission
@@ -21,30 +24,53 @@ PAGES = {
     "task": Permission.TASKS_READ,
     "task_new": Permission.TASKS_WRITE,
     "task_form": Permission.TASKS_WRITE,
+    "run_form": Permission.TASKS_WRITE,
     "approval_list": Permission.APPROVALS_READ,
     "approval": Permission.APPROVALS_READ,
     "counts": Permission.APPROVALS_READ,
     "agent_list": Permission.AGENTS_READ,
     "agent": Permission.AGENTS_READ,
+    "agent_edit": Permission.AGENTS_WRITE,
+    "agent_import": Permission.AGENTS_WRITE,
+    "agent_compare": Permission.AGENTS_READ,
+    "agent_version": Permission.AGENTS_READ,
+    "agent_draft": Permission.AGENTS_READ,
+    "draft_try": Permission.AGENTS_WRITE,
     "skill_list": Permission.AGENTS_READ,
+    "cost": Permission.BUDGET_READ,
 }
 WRITES = {
     "task_cancel": Permission.TASKS_WRITE,
     "task_retry": Permission.TASKS_WRITE,
     "task_allow_host": Permission.POLICY_WRITE,
     "approval_decide": Permission.APPROVALS_DECIDE,
+    "agent_status": Permission.AGENTS_WRITE,
+    "agent_restore": Permission.AGENTS_WRITE,
+    "draft_publish": Permission.AGENTS_WRITE,
+    "draft_rebase": Permission.AGENTS_WRITE,
+    "draft_discard": Permission.AGENTS_WRITE,
+    "cost_cap": Permission.BUDGET_WRITE,
 }
 READS_OF_THE_STORE = {"live", "live_range", "event_list", "event"}  # in test_console_audit
-FILES = {"task_result": Permission.TASKS_READ, "artifact": Permission.TASKS_READ}
+FILES = {
+    "task_result": Permission.TASKS_READ,
+    "task_transcript": Permission.TASKS_READ,
+    "artifact": Permission.TASKS_READ,
+    "agent_export": Permission.AGENTS_READ,
+}
 
 
 def address(name: str) -> str:
     """Return the address of a page about things that exist."""
     task, approval = make_waiting_task()
+    agent = get_agent("data-extraction-agent")
+    draft = save_draft(agent.id, dump(agent.config), author="ada", now=task.created_at)
     arguments: dict[str, Any] = {
         "task_id": task.id,
         "approval_id": approval.id,
-        "agent_id": "data-extraction-agent",
+        "agent_id": agent.id,
+        "draft_id": draft.id,
+        "version": 1,
         "skill_id": "documentParser",
         "name": "result.json",
         "seq": 1,
@@ -104,7 +130,7 @@ def test_nothing_is_changed_by_reading(name: str) -> None:
     assert sign_in("ada").get(address(name)).status_code == 405
 
 
-@pytest.mark.parametrize("name", [*WRITES, "task_form", "theme"])
+@pytest.mark.parametrize("name", [*WRITES, "task_form", "agent_edit", "agent_import", "draft_try", "theme"])
 def test_a_change_needs_its_csrf_token(name: str) -> None:
     answer = sign_in("ada", csrf=True).post(address(name))
     assert answer.status_code == 403

@@ -26,10 +26,12 @@ from tests.integration.gate_cast import (
 from toolgate import enforcement
 from toolgate.digests import digest_arguments, digest_call
 from toolgate.enforcement import Permit, authorise, invoke, refuse
+from toolgate.engine import compile_policy, decide
 from toolgate.exceptions import PermitViolation
 from toolgate.in_force import forget_policy, policy_in_force
 from toolgate.models import CallCounter, DecisionRecord, PolicyVersion
-from toolgate.types import Reason
+from toolgate.policy import read_policy
+from toolgate.types import Action, Principal, Reason, Request, Resource
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -74,7 +76,31 @@ def test_it_records_a_decision_with_all_it_was_made_from():
     assert (record.policy_version, record.arguments) == (version, arguments)
     assert record.arguments_digest == digest_arguments(arguments)
     assert record.counters == {"r": {"callsPerTask": 3, "calls": 1, "ratePerSecond": 2}}
-    assert record.resource == {"hosts": ["a.org"], "readPaths": ["ä.py"], "writePaths": [], "arguments": arguments}
+    assert record.resource == {
+        "hosts": ["a.org"], "readPaths": ["ä.py"], "writePaths": [], "arguments": arguments, "tainted": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("tainted", [True, False])
+def test_a_decision_can_be_made_again_from_its_record(tainted):
+    publish(rule("r", readPaths=["src"]), rule("t", "ask", tainted=True))
+    verdict = judge(make_call(read_paths=("src/a.py",), tainted=tainted))
+    record = DecisionRecord.objects.get()
+    seen = dict(record.resource)
+    again = Request(
+        principal=Principal(agent_id=record.agent_id, version=record.agent_version),
+        action=Action(skill_id=record.skill_id, version=record.skill_version),
+        tainted=seen.pop("tainted"),
+        resource=Resource(
+            hosts=tuple(seen["hosts"]),
+            read_paths=tuple(seen["readPaths"]),
+            write_paths=tuple(seen["writePaths"]),
+            arguments=seen["arguments"],
+        ),
+    )
+    policy = compile_policy(read_policy(PolicyVersion.objects.get(number=record.policy_version).rules), 1)
+    assert decide(policy, again, now=record.at).effect == verdict.effect == record.effect
+    assert verdict.effect == ("ask" if tainted else "allow")
 
 
 def test_it_tells_the_ledger_once_a_decision():

@@ -105,8 +105,15 @@ def test_the_seed_is_published_once_by_the_system():
     assert seed_policy(now=timezone.now()).number == 1
     assert seed_policy(now=timezone.now()) is None
     event = LedgerEvent.objects.get(type="policy.published")
-    assert (event.actor, len(event.body["added"]), event.body["removed"]) == ("system", 19, [])
+    assert (event.actor, len(event.body["added"]), event.body["removed"]) == ("system", 21, [])
     assert in_threads(4, lambda number: seed_policy(now=timezone.now())) == [None] * 4
+
+
+def test_a_rule_that_only_asks_tainted_tasks_is_no_permission():
+    seed_policy(now=timezone.now())
+    found = {permission.skill_id: permission.effect for permission in queries.list_permissions("content-agent")}
+    assert found == {"documentParser": "allow"}
+    assert [one.effect for one in queries.list_permissions(FETCHER)] == ["allow"]
 
 
 def test_many_processes_that_seed_at_once_make_one_version():

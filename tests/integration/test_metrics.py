@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from agents.models import Task
+from agents.models import ProviderCircuit, Task
 from audit.access import Refusal
 from audit.ids import new_id
 from orchestrator_site.metrics import MetricsApp, render_metrics
@@ -49,6 +49,15 @@ def test_it_reads_active_tasks_from_the_store() -> None:
     assert 'agent_active_tasks{agent="content-agent"} 0.0' in text
     assert "pending_approvals_count 0.0" in text
     assert 'active_permissions_granted{agent="market-research-agent"} 1.0' in text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_reads_the_circuits_of_configured_vendors_from_the_store(settings: Any) -> None:
+    settings.OPENAI_API_KEY = settings.ANTHROPIC_API_KEY = "k"
+    ProviderCircuit.objects.create(provider="openai", state="half_open", since=timezone.now())
+    text = render_metrics().decode()
+    assert 'provider_circuit_state{provider="openai"} 1.0' in text
+    assert 'provider_circuit_state{provider="anthropic"} 0.0' in text
 
 
 def answer_of(app: MetricsApp, method: str = "GET") -> tuple[int, bytes]:

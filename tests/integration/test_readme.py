@@ -1,10 +1,12 @@
 """README's commands, one after the other, in a fresh clone, against the server that its first block starts.
 
 Comments in README, which nobody sees, say what a block is for: `run: start` is the quick start, `run: shell` goes
-to one shell in the clone, and each `expect:` must be in what the block prints.
+to one shell in the clone, and each `expect:` must be in what the block prints. `run: demo` and `run: own_server` start
+servers of their own.
 """
 
 import html
+import json
 import os
 import re
 import shutil
@@ -13,8 +15,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -68,15 +72,29 @@ def run(command: list[str], folder: Path) -> str:
 @pytest.fixture(scope="module")
 def clone(origin: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int]]:
     """The quick start: clone, and `make run` with what was installed here."""
-    (start,) = [block for block in BLOCKS if block.kind == "start"]
-    get, go = start.commands.strip().splitlines()
-    folder, port = tmp_path_factory.mktemp("clone"), free_port()
+    go = find_block("start").commands.strip().splitlines()[1]
+    with started(go, origin, tmp_path_factory.mktemp("clone")) as found:
+        yield found
+
+
+def find_block(kind: str) -> Block:
+    (block,) = [block for block in BLOCKS if block.kind == kind]
+    return block
+
+
+@contextmanager
+def started(go: str, origin: Path, folder: Path) -> Iterator[tuple[Path, int]]:
+    """Clone as the quick start does, and run `go` until the block is left."""
+    port = free_port()
+    get = find_block("start").commands.strip().splitlines()[0]
     run(["bash", "-c", get.replace("https://example.com/orchestrator.git", str(origin))], folder)
     borrow_installation(folder / "orchestrator")
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PORT": str(port)}
+    *settings, last = go.strip().splitlines()
+    script = "\n".join([*settings, f"exec {last}"])
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
-            ["bash", "-c", f"exec {go}"], cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            ["bash", "-c", script], cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
         )
     try:
         wait_until_ready(server, port, folder / "log")
@@ -148,6 +166,57 @@ def test_the_quick_start_starts_a_server(clone: tuple[Path, int]) -> None:
 def test_a_block_prints_what_readme_promises(outputs: list[str], number: int) -> None:
     missing = [text for text in SHELL[number].expected if text not in outputs[number]]
     assert missing == [], outputs[number]
+
+
+def ask(checkout: Path, port: int, path: str, *, body: dict[str, Any] | None = None) -> Any:
+    """Ask a started server with the token that it printed."""
+    token = re.findall(r"Bearer (orc_[\w-]+)", (checkout.parent / "log").read_text())[-1]
+    headers, url = {"Authorization": f"Bearer {token}"}, f"http://127.0.0.1:{port}{path}"
+    answer = httpx2.get(url, headers=headers) if body is None else httpx2.post(url, headers=headers, json=body)
+    return answer.json()
+
+
+def wait_for_tasks(checkout: Path, port: int, wanted: dict[str, str]) -> None:
+    states: dict[str, str] = {}
+    give_up_at = time.monotonic() + 60
+    while time.monotonic() < give_up_at and states != wanted:
+        time.sleep(0.2)
+        states = {task["agentId"]: task["status"] for task in ask(checkout, port, "/api/tasks")["results"]}
+    assert states == wanted
+
+
+def test_the_demo_runs_its_three_agents_and_asks_for_an_approval(
+    origin: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with started(find_block("demo").commands, origin, tmp_path_factory.mktemp("demo")) as (checkout, port):
+        wanted = {
+            "summarization-agent": "succeeded",
+            "data-extraction-agent": "succeeded",
+            "build-refactor-agent": "awaiting_approval",
+        }
+        wait_for_tasks(checkout, port, wanted)
+        assert "This is a demo." in httpx2.get(f"http://127.0.0.1:{port}/accounts/login/").text
+        assert (checkout / "var" / "demo" / "state.sqlite3").exists()
+
+
+def test_an_agent_runs_on_a_server_of_ones_own(origin: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    from llmock.scenarios import Reply, ToolCall
+    from llmock.testing import LLMockServer
+
+    notes = {"filePath": "examples/meeting-notes.md", "format": "markdown"}
+    metrics = {"compression": 0, "readTime": 0, "sources": 0}
+    summary = "1. Two deliveries were late."
+    answer = {"summary": summary, "format": "key_findings", "metrics": metrics, "warnings": []}
+    order = {"source": {"type": "file", "content": notes["filePath"]}, "format": "key_findings"}
+    with LLMockServer() as server:
+        server.state.scenarios.add(Reply(tool_calls=(ToolCall("documentParser", notes),)))
+        server.state.scenarios.add(Reply(text=json.dumps(answer)))
+        commands = find_block("own_server").commands.replace("http://127.0.0.1:11434/v1", server.base_url("openai"))
+        with started(commands, origin, tmp_path_factory.mktemp("own")) as (checkout, port):
+            task = ask(checkout, port, "/api/tasks", body={"agentId": "summarization-agent", "input": order})
+            assert "taskId" in task, task
+            wait_for_tasks(checkout, port, {"summarization-agent": "succeeded"})
+            assert {record.model for record in server.state.journal.records()} == {"llama3.2"}
 
 
 def test_readme_names_every_setting() -> None:

@@ -73,11 +73,6 @@ def test_an_id_of_another_type_is_no_id(olga: Api, field: str, value: Any) -> No
     assert problem["errors"][0]["pointer"] == f"#/{field}"
 
 
-def test_no_skill_at_all_is_denied_and_audited(olga: Api) -> None:
-    problem_of(olga.post("tasks", ORDER | {"skillId": None}), 422, "skill_required")
-    assert [event.decision for event in events_of("task.refused")] == ["deny"]
-
-
 @pytest.mark.parametrize("field", ["agentId", "skillId"])
 def test_a_nul_in_an_id_is_malformed(olga: Api, field: str) -> None:
     problem_of(olga.post("tasks", ORDER | {field: "normalizer\0"}), 400, "json_nul")

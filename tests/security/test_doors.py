@@ -20,7 +20,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 LOGIN = "/accounts/login/"
 # The switch of the theme is on the login page too: it sets a cookie and shows nothing.
 OPEN = {"/health", "/ready", LOGIN, "/theme/"}
-SAMPLES = {"seq": "1"}  # a value for each argument of an address; anything will do for the others
+SAMPLES = {"int": "1"}  # a value by the kind of an address's argument; anything will do for the others
 
 
 def walk(patterns: list[URLPattern | URLResolver], prefix: str = "/") -> Iterator[tuple[str, URLPattern]]:
@@ -35,7 +35,7 @@ def walk(patterns: list[URLPattern | URLResolver], prefix: str = "/") -> Iterato
 def sample(route: str) -> str:
     """Return an address that a route matches."""
     plain = re.sub(r"\(\?P<\w+>[^)]*\)", "x", route).removeprefix("^").removesuffix("$")
-    return re.sub(r"<(?:\w+:)?(\w+)>", lambda found: SAMPLES.get(found[1], "x"), plain)
+    return re.sub(r"<(?:(\w+):)?\w+>", lambda found: SAMPLES.get(found[1], "x"), plain)
 
 
 ADDRESSES = dict(walk(get_resolver().url_patterns))

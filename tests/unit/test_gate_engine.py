@@ -21,7 +21,9 @@ ACTION = Action(skill_id="skill", version="1")
 def rule(
     id_: str = "r", effect: str = "allow", agent: str = "agent", skill: str = "skill", **more: Any
 ) -> dict[str, Any]:
-    conditions = {key: more.pop(key) for key in ("domains", "readPaths", "writePaths", "arguments") if key in more}
+    conditions = {
+        key: more.pop(key) for key in ("domains", "readPaths", "writePaths", "arguments", "tainted") if key in more
+    }
     return {"id": id_, "agent": agent, "skill": skill, "effect": effect, "conditions": conditions, **more}
 
 
@@ -75,7 +77,7 @@ def test_every_matching_rules_limits_hold() -> None:
         ({"status": "unknown"}, {"known": False}, Reason.AGENT_UNKNOWN),
         ({"status": "quarantined"}, {"known": False}, Reason.AGENT_QUARANTINED),
         ({"status": "disabled"}, {}, Reason.AGENT_DISABLED),
-        ({"status": "paused"}, {}, Reason.AGENT_DISABLED),
+        ({"status": "Paused"}, {}, Reason.AGENT_DISABLED),
         ({"status": "Enabled"}, {}, Reason.AGENT_DISABLED),
         ({}, {"known": False, "quarantined": True}, Reason.SKILL_UNKNOWN),
         ({}, {"quarantined": True}, Reason.SKILL_QUARANTINED),
@@ -85,6 +87,10 @@ def test_who_may_not_act_at_all_is_told_so_first(principal: Any, action: Any, re
     request = {"principal": replace(PRINCIPAL, **principal), "action": replace(ACTION, **action)}
     assert judge([rule()], **request).reason is reason
     assert judge([], **request).reason is reason
+
+
+def test_a_paused_agent_may_end_what_it_began() -> None:
+    assert judge([rule()], principal=replace(PRINCIPAL, status="paused")).effect == "allow"
 
 
 def test_whatever_fails_inside_denies(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,6 +230,33 @@ def test_a_deny_rule_gives_the_reason_of_its_condition() -> None:
     assert (decision.reason, decision.deciding_rules) == (Reason.DOMAIN_NOT_ALLOWED, ("no",))
 
 
+# --- taint ----------------------------------------------------------------------------------------------------
+def test_a_tainted_task_is_asked_where_another_rule_permits_and_nowhere_else() -> None:
+    ask = rule("t", "ask", agent="*", tainted=True, limits={"callsPerTask": 2})
+    assert judge([ask], tainted=True).reason is Reason.SKILL_NOT_ALLOWED
+    assert judge([ask, rule("a")]).deciding_rules == ("a",)
+    asked = judge([ask, rule("a")], tainted=True)
+    assert (asked.effect, asked.approval_rule, [limit.rule_id for limit in asked.limits]) == ("ask", "t", ["t"])
+    assert judge([ask, rule("a"), rule("d", "deny", tainted=True)], tainted=True).deciding_rules == ("d",)
+
+
+def test_what_is_for_clean_tasks_is_withheld_from_tainted_ones_and_says_so() -> None:
+    rules = [rule("a", tainted=False), rule("b", domains=["b.org"])]
+    assert judge(rules).effect == "allow"
+    refused = judge(rules, tainted=True)
+    assert (refused.effect, refused.reason) == ("deny", Reason.SKILL_NOT_ALLOWED)
+    assert "tainted" in refused.detail
+    assert "(a)" in refused.detail
+    assert judge(rules, Resource(hosts=("b.org",)), tainted=True).deciding_rules == ("b",)
+
+
+def test_a_rule_for_all_agents_leaves_out_those_that_it_excepts() -> None:
+    rules = [rule(), rule("t", "ask", agent="*", exceptAgents=["agent", "third"], tainted=True)]
+    assert judge(rules, tainted=True).effect == "allow"
+    other = Principal(agent_id="other", version=1)
+    assert judge([*rules, rule("o", agent="other")], principal=other, tainted=True).effect == "ask"
+
+
 # --- reach ----------------------------------------------------------------------------------------------------
 def test_a_call_reaches_what_its_rules_name_and_where_they_name_nothing_what_it_named_itself() -> None:
     resource = Resource(hosts=("a.org",), read_paths=("x/1",), write_paths=("y/1",))
@@ -257,6 +290,14 @@ TESTS = st.one_of(
     st.builds(lambda low: {"min": low}, st.integers(0, 3)),
     st.builds(lambda high: {"max": high}, st.integers(0, 3)),
 )
+
+
+def settle_taint(effect: str, conditions: dict[str, Any]) -> dict[str, Any]:
+    """Return conditions that hold, where they are about taint, for the tasks that a rule of this effect may name."""
+    kept = {key: value for key, value in conditions.items() if key != "about_taint"}
+    return kept | ({"tainted": effect != "allow"} if conditions.get("about_taint") else {})
+
+
 CONDITIONS = st.fixed_dictionaries(
     {},
     optional={
@@ -264,12 +305,13 @@ CONDITIONS = st.fixed_dictionaries(
         "readPaths": st.lists(FOLDERS, min_size=1, max_size=2),
         "writePaths": st.lists(FOLDERS, min_size=1, max_size=2),
         "arguments": st.dictionaries(st.sampled_from(["n", "m"]), TESTS, min_size=1),
+        "about_taint": st.booleans(),
     },
 )
 RULES = st.builds(
     lambda effect, agent, skill, conditions: {
-        "agent": agent, "skill": skill, "effect": effect, "conditions": conditions,
-    },
+        "agent": agent, "skill": skill, "effect": effect, "conditions": settle_taint(effect, conditions),
+    } | ({"exceptAgents": ["other"]} if agent == "*" else {}),
     st.sampled_from(["allow", "allow", "ask", "deny"]),
     st.sampled_from(["agent", "agent", "*", "other"]),
     st.sampled_from(["skill", "skill", "*", "other"]),
@@ -288,8 +330,18 @@ RESOURCES = st.builds(
 STRICTNESS = {Effect.DENY: 2, Effect.ASK: 1, Effect.ALLOW: 0}
 
 
+@given(POLICIES, RESOURCES)
+def test_taint_never_widens(rules: list[dict[str, Any]], resource: Resource) -> None:
+    clean, tainted = judge(rules, resource), judge(rules, resource, tainted=True)
+    assert STRICTNESS[tainted.effect] >= STRICTNESS[clean.effect]
+    if tainted.effect is not Effect.DENY:
+        assert set(tainted.domains) <= set(clean.domains)
+        assert set(tainted.read_scopes) <= set(clean.read_scopes)
+
+
 @given(POLICIES, RESOURCES, RULES)
 def test_adding_a_deny_never_allows(rules: list[dict[str, Any]], resource: Resource, added: dict[str, Any]) -> None:
+    added["conditions"].pop("tainted", None)
     before = judge(rules, resource)
     after = judge([*rules, added | {"id": "added", "effect": "deny"}], resource)
     assert STRICTNESS[after.effect] >= STRICTNESS[before.effect]
@@ -300,6 +352,7 @@ def test_adding_an_allow_never_denies_and_never_lifts_a_limit_or_an_ask(
     rules: list[dict[str, Any]], resource: Resource, added: dict[str, Any]
 ) -> None:
     limited = [one | ({"limits": {"callsPerTask": 3}} if one["effect"] != "deny" else {}) for one in rules]
+    added["conditions"].pop("tainted", None)
     before = judge(limited, resource)
     after = judge([*limited, added | {"id": "added", "effect": "allow"}], resource)
     if before.effect is not Effect.DENY:
@@ -315,26 +368,32 @@ def test_the_order_of_rules_never_matters(rules: list[dict[str, Any]], resource:
 
 
 @settings(max_examples=300)
-@given(POLICIES, RESOURCES)
-def test_the_index_changes_nothing(rules: list[dict[str, Any]], resource: Resource) -> None:
-    scanned = judge(rules, resource)
+@given(POLICIES, RESOURCES, st.booleans())
+def test_the_index_changes_nothing(rules: list[dict[str, Any]], resource: Resource, tainted: bool) -> None:
+    scanned = judge(rules, resource, tainted=tainted)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(index, "SCAN_UP_TO", 0)
-        assert judge(rules, resource) == scanned
+        assert judge(rules, resource, tainted=tainted) == scanned
 
 
-@given(POLICIES, RESOURCES)
-def test_decisions_are_those_of_the_definition(rules: list[dict[str, Any]], resource: Resource) -> None:
+@given(POLICIES, RESOURCES, st.booleans())
+def test_decisions_are_those_of_the_definition(rules: list[dict[str, Any]], resource: Resource, tainted: bool) -> None:
     """The words of `toolgate.policy`, spelled out without index, matchers or compilation."""
     mine = [one for one in rules if one["agent"] in {"agent", "*"} and one["skill"] in {"skill", "*"}]
-    permits = [one for one in mine if one["effect"] != "deny" and covers(one["conditions"], resource)]
+    mine = [one for one in mine if one["conditions"].get("tainted", tainted) is tainted]
+    may = [
+        one
+        for one in mine
+        if one["effect"] == "allow" or (one["effect"] == "ask" and "tainted" not in one["conditions"])
+    ]
+    permits = [one for one in may if covers(one["conditions"], resource)]
     if not permits or any(one["effect"] == "deny" and touches(one["conditions"], resource) for one in mine):
         expected = "deny"
     elif any(one["effect"] == "ask" and touches(one["conditions"], resource) for one in mine):
         expected = "ask"
     else:
         expected = "allow"
-    assert judge(rules, resource).effect == expected
+    assert judge(rules, resource, tainted=tainted).effect == expected
 
 
 def covers(conditions: dict[str, Any], resource: Resource) -> bool:

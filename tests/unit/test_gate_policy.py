@@ -48,6 +48,13 @@ RULE: dict[str, Any] = {"id": "r", "agent": "a", "skill": "s", "effect": "allow"
         ({"effect": "deny", "limits": {"callsPerTask": 3}}, "deny rule"),
         ({"effect": "deny", "conditions": {"domains": []}}, "empty list"),
         ({"effect": "ask", "conditions": {"writePaths": []}}, "empty list"),
+        ({"conditions": {"tainted": True}}, "text from outside"),
+        ({"effect": "ask", "conditions": {"tainted": False}}, "clean tasks only"),
+        ({"effect": "deny", "conditions": {"tainted": False}}, "clean tasks only"),
+        ({"effect": "ask", "conditions": {"tainted": "yes"}}, "tainted"),
+        ({"exceptAgents": ["b"]}, "agent * only"),
+        ({"agent": "*", "exceptAgents": []}, "exceptAgents"),
+        ({"agent": "*", "exceptAgents": ["*"]}, "exceptAgents"),
     ],
 )
 def test_it_refuses_what_is_no_rule(change: dict[str, Any], word: str) -> None:
@@ -119,11 +126,12 @@ def seed() -> Any:
     return compile_policy(load_policy(SEED.read_bytes()), 1)
 
 
-def judge(seed: Any, agent: str, skill: str, resource: Resource) -> Decision:
+def judge(seed: Any, agent: str, skill: str, resource: Resource, *, tainted: bool = False) -> Decision:
     request = Request(
         principal=Principal(agent_id=agent, version=1),
         action=Action(skill_id=skill, version="1"),
         resource=resource,
+        tainted=tainted,
     )
     return decide(seed, request, now=NOW)
 
@@ -140,6 +148,33 @@ def test_each_agent_may_use_its_skills_with_their_limits_and_no_other(seed: Any,
     limits = {limit.kind: (limit.amount, limit.burst) for limit in decision.limits}
     calls, rate = expected
     assert limits == {"calls_per_task": (calls, 1)} | ({"rate": (rate, rate)} if rate else {})
+
+
+@pytest.mark.parametrize("agent", [*AGENTS, "an-agent-made-later"])
+@pytest.mark.parametrize("skill", sorted(TOUCHES))
+def test_reading_text_from_outside_changes_what_writes_and_what_leaves_and_nothing_else(
+    seed: Any, agent: str, skill: str
+) -> None:
+    clean, tainted = (judge(seed, agent, skill, TOUCHES[skill], tainted=state) for state in (False, True))
+    assert tainted == clean  # all of these read, or preview; the one that fetches fetches on
+
+
+def test_a_tainted_task_is_asked_before_it_writes_and_before_it_fetches(seed: Any) -> None:
+    writes = Resource(read_paths=("a.py",), write_paths=("a.py",), arguments={"dryRun": False})
+    asked = judge(seed, "build-refactor-agent", "workspacePatch", writes, tainted=True)
+    assert (asked.effect, asked.deciding_rules) == ("ask", ("build-refactor-patch-write", "tainted-patch-write"))
+    extra = [
+        {"id": "w", "agent": "content-agent", "skill": "workspacePatch", "effect": "allow"},
+        {"id": "f", "agent": "content-agent", "skill": "sourceFetch", "effect": "allow"},
+    ]
+    wider = compile_policy(read_policy([*load_policy(SEED.read_bytes()).rules, *extra]), 2)
+    for skill, resource, rule in (
+        ("workspacePatch", writes, "tainted-patch-write"),
+        ("sourceFetch", TOUCHES["sourceFetch"], "tainted-fetch"),
+    ):
+        assert judge(wider, "content-agent", skill, resource).effect == "allow"
+        asked = judge(wider, "content-agent", skill, resource, tainted=True)
+        assert (asked.effect, asked.approval_rule) == ("ask", rule)
 
 
 @pytest.mark.parametrize("path", ["", "uploads/a.csv", "examples/orders.csv", "artifacts/extracted/x.json", "src/a.py"])

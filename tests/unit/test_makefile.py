@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def checkout(tmp_path: Path) -> Path:
     """A folder with the Makefile and programs that pose as the system's."""
     shutil.copy(ROOT / "Makefile", tmp_path)
-    for name in ("requirements.lock", "requirements-embedded.lock", "requirements-dev.lock"):
+    for name in ("requirements.lock", "requirements-embedded.lock", "requirements-demo.lock", "requirements-dev.lock"):
         (tmp_path / name).write_text("")
     for package in ("audit", "toolgate", "agents", "orchestrator_site", "bin"):
         (tmp_path / package).mkdir()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-embedded.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-demo.lock", "requirements-embedded.lock")
 
 
 def locked(name: str) -> dict[str, str]:
@@ -42,6 +42,7 @@ def test_each_requirement_of_a_lock_has_a_hash(name: str) -> None:
 def test_the_locks_hold_what_is_declared() -> None:
     assert declared() - locked("requirements.lock").keys() == set()
     assert declared("dev") - locked("requirements-dev.lock").keys() == set()
+    assert declared("demo") - locked("requirements-demo.lock").keys() == set()
     assert declared("embedded") - locked("requirements-embedded.lock").keys() == set()
 
 

@@ -16,6 +16,8 @@ def sound(settings: Any, tmp_path: Path) -> Any:
     settings.SECRET_KEY = "k" * 50
     settings.MONGODB_URI = ""
     settings.REDIS_URL = ""
+    settings.OPENAI_API_KEY = settings.ANTHROPIC_API_KEY = ""
+    settings.REDACT_PATTERNS = []
     return settings
 
 
@@ -32,12 +34,19 @@ def test_it_finds_nothing_in_the_defaults(sound: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "finding"),
     [
-        ("SECRET_KEY", "short", "orchestrator.E001"),
+        ("SECRET_KEY", "short-and-guessed", "orchestrator.E001"),
         ("VAR", Path("/proc/none"), "orchestrator.E002"),
         ("REDIS_URL", "redis://127.0.0.1/0", "orchestrator.E003"),
         ("MONGODB_URI", "postgres://127.0.0.1/x", "orchestrator.E004"),
         ("MONGODB_URI", "mongodb://127.0.0.1/x?w=1", "orchestrator.W003"),
         ("ALLOWED_HOSTS", ["*"], "orchestrator.E005"),
+        ("MODEL_TIERS", {"cheap": "gpt-6-luna"}, "orchestrator.E006"),
+        ("MODEL_TIERS", {"cheap": "mistral:large"}, "orchestrator.E006"),
+        ("MODEL_TIERS", {"cheap": "openai:"}, "orchestrator.E006"),
+        ("MODEL_FALLBACKS", {"cheap": "claude"}, "orchestrator.E006"),
+        ("OPENAI_API", "completions", "orchestrator.E007"),
+        ("REDACT_PATTERNS", [r"CUST-\d+", "(?=x)"], "orchestrator.E010"),
+        ("OPENAI_API_KEY", "short", "orchestrator.W010"),
     ],
 )
 def test_it_finds_what_is_wrong(sound: Any, name: str, value: object, finding: str) -> None:
@@ -46,7 +55,7 @@ def test_it_finds_what_is_wrong(sound: Any, name: str, value: object, finding: s
 
 
 def test_it_accepts_a_durable_audit_store(sound: Any) -> None:
-    sound.MONGODB_URI = "mongodb://a:b@host/x?w=majority&journal=true"
+    sound.MONGODB_URI = "mongodb://a:long-enough@host/x?w=majority&journal=true"
     assert found() == set()
 
 
@@ -58,3 +67,10 @@ def test_it_warns_of_an_open_folder(sound: Any) -> None:
 def test_it_warns_of_postgresql_alone(sound: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sound.DATABASES["default"], "ENGINE", "django.db.backends.postgresql")
     assert found() == {"orchestrator.W002"}
+
+
+def test_it_accepts_a_local_model_without_a_fallback(sound: Any) -> None:
+    sound.MODEL_TIERS = {"cheap": "openai:llama3.2:8b"}
+    sound.MODEL_FALLBACKS = {"cheap": ""}
+    sound.OPENAI_API = "chat"
+    assert found() == set()

@@ -71,6 +71,11 @@ class TestEverySkill:
         assert refused.value.code == ("domain_not_allowed" if skill.id == "sourceFetch" else "read_path")
 
 
+def test_only_the_normalizer_brings_no_text_from_outside() -> None:
+    kept = [s.id for s in list_skills() if not s.brings_outside_text(s.input_model.model_validate(INPUTS[s.id]))]
+    assert kept == ["normalizer"]
+
+
 def test_there_are_five_skills() -> None:
     assert {skill.id for skill in list_skills()} == set(INPUTS)
 
@@ -84,7 +89,7 @@ def test_the_parsers_and_the_http_client_load_on_first_use() -> None:
     code = (
         "import sys, agents.skills.source_fetch, agents.skills.document_parser, agents.skills.normalizer,"
         "agents.skills.workspace_patch, agents.skills.test_runner;"
-        "print({'requests', 'AntiSSRF', 'lxml', 'pypdf', 'markdown_it', 'django'} & set(sys.modules))"
+        "print({'requests', 'AntiSSRF', 'lxml', 'pdfplumber', 'pdfminer', 'markdown_it', 'django'} & set(sys.modules))"
     )
     outcome = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert outcome.stdout == "set()\n"

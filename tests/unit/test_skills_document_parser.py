@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from pypdf import PdfWriter
 
 from agents.skills.base import LimitExceeded, SkillContext, SkillError, SkillRefused, dump
 from agents.skills.document_parser import DocumentParser, DocumentParserInput, DocumentParserOutput
 from agents.skills.document_parser.delimited import find_delimiter
-from agents.skills.document_parser.entities import find_in_text
 from agents.skills.document_parser.parsing import Format, Options, parse_document
+from tests.pdf import LOCKED, draw, make_pdf, rule_table, write
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -270,27 +269,97 @@ class TestHtml:
 
 
 class TestPdf:
-    def make(self, pages: int, password: str = "") -> str:
-        writer = PdfWriter()
-        for _ in range(pages):
-            writer.add_blank_page(72, 72)
-        if password:
-            writer.encrypt(password, algorithm="RC4-128")
-        file = io.BytesIO()
-        writer.write(file)
-        return base64.b64encode(file.getvalue()).decode()
+    def read(self, *pages: list[str], **options: Any) -> dict[str, Any]:
+        return parse_document(make_pdf(*pages), Options(format=Format.PDF, entities=False, **options))
+
+    def contents(self, *pages: list[str], **options: Any) -> list[tuple[str, str]]:
+        return [(block["type"].value, block["content"]) for block in self.read(*pages, **options)["blocks"]]
 
     def test_it_takes_base64(self) -> None:
-        assert parse(self.make(1), format="pdf").blocks == []
+        assert parse(base64.b64encode(make_pdf([])).decode(), format="pdf").blocks == []
 
-    def test_it_has_bounds(self) -> None:
+    def test_headings_are_larger_or_bold(self) -> None:
+        page = [
+            write(72, 800, "A report in", size=18),
+            write(72, 780, "two lines", size=18),
+            write(72, 750, "A short line"),
+            write(72, 738, "and one that goes on."),
+            write(72, 726, "Bold", bold=True),
+            write(72, 714, "1. one"),
+            write(72, 702, "and more"),
+            write(72, 690, "2. two"),
+        ]
+        assert self.contents(page) == [
+            ("heading", "A report in two lines"),
+            ("paragraph", "A short line and one that goes on."),
+            ("heading", "Bold"),
+            ("list", "- one and more\n- two"),
+        ]
+
+    def test_it_reads_ruled_tables_where_they_stand(self) -> None:
+        rows = [["Item", "Note", "Sum"], ["Bolt", "two words", ""], ["", "", "$1.20"]]
+        first = [write(72, 800, "Before"), *rule_table(72, 780, rows), write(72, 700, "After")]
+        parsed = self.read(first, rule_table(72, 780, rows[:2]))
+        assert [block["content"] for block in parsed["blocks"][::2]] == ["Before", "After"]
+        assert [(table["page"], table["headers"], table["rows"]) for table in parsed["tables"]] == [
+            (1, rows[0], rows[1:]),
+            (2, rows[0], rows[1:2]),
+        ]
+
+    def test_it_reads_tables_without_rules_by_their_columns(self) -> None:
+        places = ((72, "Item", 800), (72, "Bolt", 785), (200, "Qty", 800), (300, "Sum", 800), (304, "3.00", 785))
+        parsed = self.read([write(x, y, text) for x, text, y in places])
+        assert parsed["tables"] == [{"headers": ["Item", "Qty", "Sum"], "rows": [["Bolt", "", "3.00"]], "page": 1}]
+
+    def test_a_box_around_a_text_is_no_table(self) -> None:
+        box = rule_table(72, 800, [["Only a remark"]], width=200)
+        assert self.contents([*box, write(72, 700, "Text")]) == [("paragraph", "Only a remark"), ("paragraph", "Text")]
+
+    def test_columns_of_prose_are_read_one_after_the_other(self) -> None:
+        lines = ("the left column of this page", "runs on below", "the right one starts", "up here as well it does")
+        page = [
+            write(x, 800 - 13 * row, lines[start + row] + " and goes on with words")
+            for x, start in ((72, 0), (310, 2))
+            for row in (0, 1)
+        ]
+        first, second = self.contents(page)
+        assert (first[1].count("left"), second[1].count("right"), first[0]) == (1, 1, "paragraph")
+
+    def test_without_tables_their_text_is_in_blocks_and_rules_cost_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from pdfplumber.page import Page
+
+        monkeypatch.setattr(Page, "process_object", lambda *_: pytest.fail("a rule was looked at"))
+        monkeypatch.setattr(Page, "find_tables", lambda *_: pytest.fail("tables were looked for"))
+        page = rule_table(72, 780, [["a", "b"], ["1", "2"]])
+        assert self.contents(page, tables=False) == [("table", "a | b\n1 | 2")]
+        assert self.read(page, tables=False)["tables"] == []
+
+    def test_a_drawing_is_not_searched_for_tables(self) -> None:
+        drawing = [draw(50, 100 + 0.2 * step, 500, 100 + 0.2 * step) for step in range(3_001)]
+        assert self.read([*drawing, write(72, 800, "Map")])["tables"] == []
+
+    def test_what_is_set_twice_to_look_bold_is_read_once(self) -> None:
+        assert self.contents([write(72, 800, "Too bold"), write(72.3, 800, "Too bold")]) == [("paragraph", "Too bold")]
+
+    @pytest.mark.parametrize(
+        ("pages", "limit"),
+        [([[]] * 501, "pages"), ([[write(0, 800, "x" * 100_001)]], "characters")],
+    )
+    def test_it_has_bounds(self, pages: list[list[str]], limit: str) -> None:
         with pytest.raises(LimitExceeded) as reached:
-            parse(self.make(501), format="pdf")
-        assert reached.value.limit == "pages"
+            self.read(*pages)
+        assert reached.value.limit == limit
+
+    def test_all_pages_together_have_a_bound(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("agents.skills.document_parser.paged.MAX_CHARACTERS", 9)
+        with pytest.raises(LimitExceeded, match="9 characters"):
+            self.read([write(0, 800, "12345")], [write(0, 800, "12345")])
 
     def test_it_says_when_a_password_is_needed(self) -> None:
         with pytest.raises(SkillError) as failed:
-            parse(self.make(1, "secret"), format="pdf")
+            parse(LOCKED, format="pdf")
         assert failed.value.code == "document_encrypted"
 
     @pytest.mark.parametrize(
@@ -326,28 +395,13 @@ class TestSize:
 
 
 class TestEntities:
-    @pytest.mark.parametrize(
-        ("text", "found"),
-        [
-            ("due 2026-03-04, paid 3/4/26", [("date", "2026-03-04"), ("date", "3/4/26")]),
-            ("on 4.3.2026 or Mar. 5th, 2026", [("date", "4.3.2026"), ("date", "Mar. 5th, 2026")]),
-            ("since 12 March 2026", [("date", "12 March 2026")]),
-            ("$1,234.50 and 12 € and EUR 7", [("money", "$1,234.50"), ("money", "12 €"), ("money", "EUR 7")]),
-            ("mail a.b+c@d-e.co.uk.", [("email", "a.b+c@d-e.co.uk")]),
-            ("version 2026-13-01, 99/99/99, 5 EURO, a@b", []),
-        ],
-    )  # fmt: skip
-    def test_it_finds(self, text: str, found: list[tuple[str, str]]) -> None:
-        assert [(entity.type.value, entity.value) for entity in find_in_text(text)] == found
-
-    def test_it_gives_the_place(self) -> None:
-        (entity,) = find_in_text("x" * 100 + " pay\n$5.00 now " + "y" * 100)
-        assert "pay $5.00 now" in entity.context
-        assert len(entity.context) <= 90
-
     def test_it_gives_each_value_once(self) -> None:
         output = parse("a@b.co,a@b.co\na@b.co,c@d.co\n", format="csv")
         assert [entity.value for entity in output.entities] == ["a@b.co", "c@d.co"]
+
+    def test_it_gives_what_was_written_and_its_one_form(self) -> None:
+        (entity,) = parse("a,b\nnet,($5.00)\n", format="csv").entities
+        assert (entity.value, entity.normalized, entity.context) == ("($5.00)", "-5.00 USD", "net | ($5.00)")
 
     def test_it_has_bounds(self) -> None:
         text = "".join(f"a{number}@b.co," for number in range(50_001))

@@ -9,8 +9,7 @@ from pydantic import Field, StrictBool, model_validator
 
 from agents.skills.base import Capability, LimitExceeded, PlainText, SkillContext, SkillModel
 from agents.skills.document_parser.confined import parse_confined
-from agents.skills.document_parser.entities import EntityType
-from agents.skills.document_parser.extract import BlockType, invalid
+from agents.skills.document_parser.extract import BlockType, EntityType, invalid
 from agents.skills.document_parser.parsing import Format, Options, parse_document
 from agents.skills.workspace import read_file, require_within, resolve
 from toolgate.types import Resource
@@ -27,7 +26,9 @@ class DocumentParserInput(SkillModel):
     content: PlainText | None = Field(default=None, description="The document itself; base64 for a PDF.")
     format: Format
     extract_tables: StrictBool = Field(default=True, description="Return tables; without, their text is in blocks.")
-    extract_entities: StrictBool = Field(default=True, description="Return dates, amounts of money and e-mails.")
+    extract_entities: StrictBool = Field(
+        default=True, description="Return dates, amounts, addresses, references and others."
+    )
 
     @model_validator(mode="after")
     def _check_source(self) -> "DocumentParserInput":
@@ -56,7 +57,10 @@ class Entity(SkillModel):
     """One value that was found, with the text around its first place."""
 
     type: EntityType
-    value: str
+    value: str = Field(description="As it is written.")
+    normalized: str | None = Field(
+        description="In one form: ISO 8601 day, amount and currency code, number, address in lower case, +digits."
+    )
     context: str
 
 
@@ -72,9 +76,9 @@ class DocumentParser:
     """Read a document."""
 
     id: ClassVar[str] = "documentParser"
-    version: ClassVar[str] = "1.0.0"
+    version: ClassVar[str] = "1.1.0"
     summary: ClassVar[str] = (
-        "Read the text, tables, dates, amounts and e-mails of a PDF, HTML, CSV, JSON or Markdown file."
+        "Read the text, tables, dates, amounts, addresses and references of a PDF, HTML, CSV, JSON or Markdown file."
     )
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.READ_WORKSPACE})
     input_model: ClassVar[type[SkillModel]] = DocumentParserInput
@@ -83,6 +87,10 @@ class DocumentParser:
 
     def is_idempotent(self, arguments: DocumentParserInput) -> bool:
         """Say that it only reads."""
+        return True
+
+    def brings_outside_text(self, arguments: DocumentParserInput) -> bool:
+        """Say yes: who wrote a document is not known, wherever it lies."""
         return True
 
     def resource(self, arguments: DocumentParserInput, workspace: Path) -> Resource:

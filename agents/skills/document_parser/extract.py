@@ -40,6 +40,30 @@ class TableText:
     page: int | None
 
 
+class EntityType(StrEnum):
+    """The kinds of entity."""
+
+    DATE = "date"
+    MONEY = "money"
+    PERCENT = "percent"
+    EMAIL = "email"
+    URL = "url"
+    PHONE = "phone"
+    IBAN = "iban"
+    REFERENCE = "reference"
+    ORGANISATION = "organisation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntityText:
+    """One thing found, as it was written and in its one form, with the text around it."""
+
+    type: EntityType
+    value: str
+    normalized: str | None
+    context: str
+
+
 @dataclass(slots=True)
 class Extract:
     """Blocks and tables of one document. Raises: LimitExceeded when a bound is passed."""

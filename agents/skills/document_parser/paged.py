@@ -1,76 +1,141 @@
-"""PDF: the text of each page by pypdf. Tables, lists and headings are told by how the lines stand."""
+"""PDF: the glyphs and rules of each page, by pdfplumber and pdfminer beneath it; `layout` makes blocks of them.
+
+Glyphs are taken from pdfminer as they are. Only rules are put through pdfplumber, and only where tables are wanted:
+its objects cost three times what reading the page does.
+"""
 
 import io
 import re
-from itertools import groupby
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from pypdf import PdfReader
+from agents.skills.base import SkillError
+from agents.skills.document_parser.extract import BlockType, Extract, check_limit, invalid
+from agents.skills.document_parser.layout import Glyph, Grid, Piece, add_page, group_lines
 
-from agents.skills.base import LimitExceeded, SkillError
-from agents.skills.document_parser.extract import BlockType, Extract, invalid
+if TYPE_CHECKING:
+    from pdfminer.layout import LTChar, LTCurve
+    from pdfplumber.page import Page
+    from pdfplumber.pdf import PDF
+    from pdfplumber.table import Table
 
 MAX_PAGES = 500
-MAX_HEADING_CHARACTERS = 80
+MAX_PAGE_CHARACTERS = 100_000
+MAX_CHARACTERS = 3_000_000
+MIN_RULES, MAX_RULES = 2, 3_000  # on one page: with more it is a drawing, and no ruled table is looked for
 
-_COLUMN_GAP = re.compile(r" {2,}")
-_BULLET = re.compile(r"(?:[•‣◦▪*\u2013-]|[0-9]{1,3}[.)]) ")
+_UNKNOWN_GLYPH = re.compile(r"\(cid:[0-9]+\)")
+_BOLD = ("bold", "black", "heavy")
 
 
 def read_pdf(data: bytes, extract: Extract) -> None:
-    """Read a PDF document. Raises: SkillError `document_invalid`, `document_encrypted`; LimitExceeded `pages`.
+    """Read a PDF document.
 
-    pypdf raises whatever a broken file makes it run into; the program that calls this takes any error as "broken".
+    Raises: SkillError `document_invalid`, `document_encrypted`; LimitExceeded `pages`, `characters` and others.
+    pdfminer raises whatever a broken file makes it run into; the program that calls this takes any error as "broken".
     """
     if b"%PDF-" not in data[:1024]:
         raise invalid("it is not a PDF file")
-    reader = PdfReader(io.BytesIO(data))
-    if reader.is_encrypted and not reader.decrypt(""):
-        raise SkillError("document_encrypted", "The document needs a password. Remove the password and try again.")
-    if len(reader.pages) > MAX_PAGES:
-        raise LimitExceeded("pages", f"The document has more than {MAX_PAGES} pages. Nothing was kept; split it up.")
-    for number, page in enumerate(reader.pages, start=1):
+    pages, characters = _open(data).pages, 0
+    check_limit("pages", len(pages), MAX_PAGES)
+    for number, page in enumerate(pages, start=1):
+        glyphs, rules = _sort_items(page)
+        characters += len(glyphs)
+        check_limit("characters", len(glyphs), MAX_PAGE_CHARACTERS, unit="characters on one page")
+        check_limit("characters", characters, MAX_CHARACTERS)
         extract.page = number
-        _read_page(page.extract_text(extraction_mode="layout"), extract)
+        _add_page(page, glyphs, rules, extract)
+        page.close()  # a page's glyphs take a hundred times its text
 
 
-def _read_page(text: str, extract: Extract) -> None:
-    lines = [line.strip() for line in text.replace("\0", "\ufffd").split("\n")]
-    prose: list[str] = []
-    for width, group in _group_lines(lines):
-        if width >= 2 and len(group) >= 2:
-            _add_prose(prose, extract)
-            prose = []
-            rows = [_COLUMN_GAP.split(line) for line in group]
-            extract.add_table(rows[0], rows[1:])
-        else:
-            prose += group
-    _add_prose(prose, extract)
+def _open(data: bytes) -> "PDF":
+    import pdfplumber
+    from pdfminer.pdfdocument import PDFPasswordIncorrect
+    from pdfplumber.utils.exceptions import PdfminerException
+
+    try:
+        return pdfplumber.open(io.BytesIO(data))
+    except PdfminerException as error:
+        if isinstance(error.args[0], PDFPasswordIncorrect):
+            message = "The document needs a password. Remove the password and try again."
+            raise SkillError("document_encrypted", message) from None
+        raise invalid(f"it is no whole PDF file ({type(error.args[0]).__name__})") from None
 
 
-def _group_lines(lines: list[str]) -> list[tuple[int, list[str]]]:
-    """Return runs of lines that have as many columns; blank lines between rows of one table do not part them."""
-    groups: list[tuple[int, list[str]]] = []
-    for width, run in groupby(lines, key=lambda line: len(_COLUMN_GAP.split(line)) if line else 0):
-        group = list(run)
-        if width >= 2 and len(groups) >= 2 and groups[-1][0] == 0 and groups[-2][0] == width:
-            groups.pop()
-            groups[-1][1].extend(group)
-        else:
-            groups.append((width, group))
-    return groups
+def _sort_items(page: "Page") -> tuple[list["LTChar"], list["LTCurve"]]:
+    """Return the page's glyphs and its rules, those of the forms placed on it included."""
+    from pdfminer.layout import LTChar, LTContainer, LTCurve
+
+    glyphs: list[LTChar] = []
+    rules: list[LTCurve] = []
+    waiting: list[Any] = [page.layout]
+    while waiting:
+        for item in waiting.pop():
+            if isinstance(item, LTChar):
+                glyphs.append(item)
+            elif isinstance(item, LTCurve):  # lines and rectangles are curves too
+                rules.append(item)
+            elif isinstance(item, LTContainer):
+                waiting.append(item)
+    return glyphs, rules
 
 
-def _add_prose(lines: list[str], extract: Extract) -> None:
-    for is_text, run in groupby(lines, key=bool):
-        if is_text:
-            _add_stretch(list(run), extract)
+def _add_page(page: "Page", glyphs: list["LTChar"], rules: list["LTCurve"], extract: Extract) -> None:
+    """Add the page's lines and ruled tables from top to bottom, then what is set sideways, as one paragraph."""
+    upright = list(_place([glyph for glyph in glyphs if glyph.upright], page))
+    grids = list(_find_grids(page, rules, upright)) if extract.keep_tables else []
+    lines = group_lines([glyph for glyph in upright if not any(grid.holds(glyph) for grid in grids)])
+    pieces: list[Piece] = [*grids, *lines]
+    add_page(sorted(pieces, key=lambda piece: piece.top), extract)
+    extract.add(BlockType.PARAGRAPH, "".join(_read_text(glyph) for glyph in glyphs if not glyph.upright))
 
 
-def _add_stretch(lines: list[str], extract: Extract) -> None:
-    if len(lines) == 1 and len(lines[0]) <= MAX_HEADING_CHARACTERS and lines[0][-1] not in ".,;:!?":
-        kind = BlockType.LIST if _BULLET.match(lines[0]) else BlockType.HEADING
-        extract.add(kind, _COLUMN_GAP.sub(" ", lines[0]))
-    elif all(_BULLET.match(line) for line in lines):
-        extract.add(BlockType.LIST, "\n".join(f"- {_BULLET.sub('', line, count=1)}" for line in lines))
-    else:
-        extract.add(BlockType.PARAGRAPH, _COLUMN_GAP.sub(" ", " ".join(lines)))
+def _place(glyphs: list["LTChar"], page: "Page") -> Iterator[Glyph]:
+    """Yield the glyphs with their places as pdfplumber counts them: from the upper left corner."""
+    left, above = page.mediabox[0], page.mediabox[1] + page.height
+    for glyph in glyphs:
+        yield Glyph(
+            text=_read_text(glyph),
+            x0=glyph.x0 + left,
+            x1=glyph.x1 + left,
+            top=above - glyph.y1,
+            bottom=above - glyph.y0,
+            base=above - glyph.matrix[5],
+            size=glyph.size,
+            bold=_is_bold(glyph.fontname),
+        )
+
+
+def _read_text(glyph: "LTChar") -> str:
+    text = glyph.get_text()
+    return "\ufffd" if _UNKNOWN_GLYPH.fullmatch(text) else text
+
+
+@cache
+def _is_bold(font: str | bytes) -> bool:
+    return any(mark in str(font).lower() for mark in _BOLD)
+
+
+def _find_grids(page: "Page", rules: list["LTCurve"], glyphs: list[Glyph]) -> Iterator[Grid]:
+    if not MIN_RULES <= len(rules) <= MAX_RULES:
+        return
+    lines = [page.process_object(rule) for rule in rules]
+    settings = {f"{way}_strategy": "explicit" for way in ("vertical", "horizontal")}
+    for table in page.find_tables({**settings, "explicit_vertical_lines": lines, "explicit_horizontal_lines": lines}):
+        rows = [row for row in _read_rows(table, glyphs) if any(row)]
+        if len(rows) >= 2 and max(map(len, rows)) >= 2:  # else it is a box around a text
+            x0, top, x1, bottom = table.bbox
+            yield Grid(x0=x0, top=top, x1=x1, bottom=bottom, rows=rows)
+
+
+def _read_rows(table: "Table", glyphs: list[Glyph]) -> Iterator[list[str]]:
+    x0, top, x1, bottom = table.bbox
+    inside = [glyph for glyph in glyphs if glyph.is_in(x0, top, x1, bottom)]
+    for row in table.rows:
+        _, top, _, bottom = row.bbox
+        here = [glyph for glyph in inside if glyph.is_in(x0, top, x1, bottom)]
+        yield [
+            " ".join(line.text for line in group_lines([glyph for glyph in here if glyph.is_in(*cell)])) if cell else ""
+            for cell in row.cells
+        ]

@@ -65,6 +65,10 @@ class Normalizer:
         """Say that it touches nothing."""
         return True
 
+    def brings_outside_text(self, arguments: NormalizerInput) -> bool:
+        """Say no: its output is made of its arguments alone."""
+        return False
+
     def resource(self, arguments: NormalizerInput, workspace: Path) -> Resource:
         """Return that it touches nothing."""
         return Resource(arguments={"strict": arguments.strict})

@@ -61,6 +61,10 @@ class SourceFetch:
         """Say that it only reads."""
         return True
 
+    def brings_outside_text(self, arguments: SourceFetchInput) -> bool:
+        """Say yes: a page says what whoever runs its host wants."""
+        return True
+
     def resource(self, arguments: SourceFetchInput, workspace: Path) -> Resource:
         """Return the host. Raises: SkillRefused `domain_not_allowed` for what is not an https address by name."""
         target = parse_url(arguments.url, port=self._policy.port)

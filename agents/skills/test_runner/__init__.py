@@ -77,6 +77,10 @@ class TestRunner:
         """Say that it runs on a copy and changes nothing."""
         return True
 
+    def brings_outside_text(self, arguments: TestRunnerInput) -> bool:
+        """Say yes: the output is what a foreign program prints."""
+        return True
+
     def resource(self, arguments: TestRunnerInput, workspace: Path) -> Resource:
         """Return the target as what is read. Raises: SkillRefused."""
         return Resource(

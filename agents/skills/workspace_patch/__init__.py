@@ -93,6 +93,10 @@ class WorkspacePatch:
         """Say that only a dry run may be repeated."""
         return arguments.dry_run
 
+    def brings_outside_text(self, arguments: WorkspacePatchInput) -> bool:
+        """Say yes: its diff shows lines of the file around the change."""
+        return True
+
     def resource(self, arguments: WorkspacePatchInput, workspace: Path) -> Resource:
         """Return the file, read and, unless this is a dry run, written. Raises: SkillRefused."""
         path = resolve(workspace, arguments.file_path, reason="read_path" if arguments.dry_run else "write_path")

@@ -29,5 +29,9 @@ class Command(BaseCommand):
             f"The store holds events 1 to {done.head_seq}: {done.kept} were right, {done.sent} were sent, "
             f"{done.removed} were removed."
         )
+        if done.entries_kept or done.entries_sent:
+            self.stdout.write(
+                f"Of the transcripts' entries {done.entries_kept} were right, {done.entries_sent} were sent."
+            )
         if done.removed:
             self.stdout.write(f"What was removed is kept in {removed_file}")

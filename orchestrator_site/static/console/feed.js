@@ -10,8 +10,10 @@
     allow: ["allow", "tick"], ask: ["ask", "ask"], deny: ["deny", "barred"],
     "task.succeeded": ["allow", "succeeded"], "task.failed": ["deny", "failed"], "task.cancelled": ["quiet", "cancelled"], "task.submitted": ["quiet", "queued"],
     "run.started": ["run", "running"], "approval.asked": ["ask", "ask"], "task.parked": ["ask", "waiting"], "approval.granted": ["allow", "tick"],
+    "agent.resumed": ["allow", "play"],
   };
-  const endings = [["failed", "deny", "failed"], ["refused", "deny", "barred"], ["lost", "ask", "alert"], ["published", "block", "edit"], ["finished", "allow", "tick"]];
+  const endings = [["failed", "deny", "failed"], ["refused", "deny", "barred"], ["lost", "ask", "alert"], ["published", "block", "edit"], ["finished", "allow", "tick"],
+    ["drafted", "block", "edit"], ["paused", "quiet", "pause"], ["quarantined", "deny", "barred"], ["disabled", "quiet", "cancelled"]];
   let paused = false, collected = [], untold = 0, refused = 0, newest = Number(document.body.dataset.last) || 0;
 
   function lookOf(item) {

@@ -1,0 +1,227 @@
+"""What the console, the API and the metrics read about money. Amounts are micro-dollars."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Min, Sum
+
+from agents import metrics, registry
+from agents.budget import (
+    FLEET,
+    MILLION,
+    NO_CAP,
+    OLD_RESERVATION,
+    agent_scope,
+    forecast_micro,
+    month_key,
+    month_of,
+    next_month,
+    percent_of,
+    start_of_month,
+    start_of_recent,
+    to_pounds,
+)
+from agents.caps import find_cap_micro
+from agents.models import BudgetAccount, CapChange, DailyCost, Reservation
+from audit.wire import format_at
+
+MAX_SHOWN = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What one scope has spent and holds, under which cap; `cap` is None where only the fleet's binds."""
+
+    name: str
+    spent: int
+    held: int
+    cap: int | None
+    is_refused: bool = False  # a call did not fit
+
+    @property
+    def free(self) -> int | None:
+        """What may still be held, None without a cap."""
+        return None if self.cap is None else max(0, self.cap - self.spent - self.held)
+
+    @property
+    def percent(self) -> int:
+        """Share of the cap that is spent, in whole per cent; 0 without one."""
+        return percent_of(self.spent, self.cap) if self.cap is not None else 0
+
+    @property
+    def used_percent(self) -> int:
+        """Share of the cap that is spent or held, at most 100: where the meter ends."""
+        return min(100, percent_of(self.spent + self.held, self.cap)) if self.cap is not None else 0
+
+    @property
+    def is_stopped(self) -> bool:
+        """Say whether the cap refuses calls: all is spent, or one did not fit."""
+        return self.is_refused or self.percent >= 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCost:
+    """What one model cost in a month."""
+
+    model: str
+    calls: int
+    spent: int
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """A month's money."""
+
+    month: str
+    fleet: Account
+    forecast: int
+    agents: list[Account]
+    models: list[ModelCost]
+    days: list[tuple[date, int]]  # from the month's first to today
+    old: list[Reservation]  # open for longer than any call should take
+
+
+def read_costs(now: datetime) -> Costs:
+    """Return the current month's money."""
+    month = month_of(now)
+    days = _read_days(now)
+    fleet = read_account(FLEET, now=now)
+    return Costs(
+        month=month,
+        fleet=fleet,
+        forecast=_read_forecast(fleet.spent, now),
+        agents=[read_account(agent_scope(agent.id), now=now) for agent in registry.list_agents()],
+        models=_read_models(month),
+        days=days,
+        old=list(Reservation.objects.filter(closed_at=None, opened_at__lt=now - OLD_RESERVATION)[:MAX_SHOWN]),
+    )
+
+
+def read_account(scope: str, *, now: datetime) -> Account:
+    """Return the account of the fleet or of an agent in the current month, made or not."""
+    row = BudgetAccount.objects.filter(key=month_key(scope, month_of(now))).first()
+    name = scope.removeprefix("agent:")
+    if row is None:
+        row = BudgetAccount(cap_micro=find_cap_micro(scope))
+    return Account(
+        name=name,
+        spent=row.spent_micro,
+        held=row.held_micro,
+        cap=None if row.cap_micro >= NO_CAP else row.cap_micro,
+        is_refused=row.warned_percent >= 100 and row.spent_micro < row.cap_micro,
+    )
+
+
+def _read_days(now: datetime) -> list[tuple[date, int]]:
+    today = now.astimezone(UTC).date()
+    first = today.replace(day=1)
+    spent: dict[date, int] = defaultdict(int)
+    rows = DailyCost.objects.filter(day__gte=first, day__lte=today).values("day").annotate(total=Sum("spent_micro"))
+    for row in rows.order_by():
+        spent[row["day"]] = row["total"]
+    return [(day, spent[day]) for day in (first + timedelta(days=n) for n in range((today - first).days + 1))]
+
+
+def _read_forecast(spent: int, now: datetime) -> int:
+    recent = DailyCost.objects.filter(day__gte=start_of_recent(now).date(), spent_micro__gt=0)
+    found = recent.aggregate(total=Sum("spent_micro"), first=Min("day"))
+    if found["first"] is None:
+        return spent
+    first = datetime.combine(found["first"], datetime.min.time(), tzinfo=UTC)
+    return forecast_micro(spent, found["total"], since=first, now=now)
+
+
+def _read_models(month: str) -> list[ModelCost]:
+    first, end = start_of_month(month).date(), start_of_month(next_month(month)).date()
+    rows = DailyCost.objects.filter(day__gte=first, day__lt=end).values("model").order_by()
+    sums = rows.annotate(
+        total_calls=Sum("calls"), total=Sum("spent_micro"), total_in=Sum("input_tokens"), total_out=Sum("output_tokens")
+    )
+    costs = [
+        ModelCost(
+            model=row["model"], calls=row["total_calls"], spent=row["total"], input_tokens=row["total_in"],
+            output_tokens=row["total_out"],
+        )
+        for row in sums
+    ]  # fmt: skip
+    return sorted(costs, key=lambda cost: (-cost.spent, cost.model))
+
+
+def list_cap_changes() -> list[CapChange]:
+    """Return the newest caps that people set."""
+    return list(CapChange.objects.order_by("-id")[:MAX_SHOWN])
+
+
+# --- wire -----------------------------------------------------------------------------------------------------
+def costs_to_wire(costs: Costs) -> dict[str, Any]:
+    """Return a month's money as the API shows it."""
+    rate = settings.USD_PER_GBP
+    return {
+        "month": costs.month,
+        "fleet": _account_to_wire(costs.fleet),
+        "forecastMicro": costs.forecast,
+        "agents": [{"agentId": account.name, **_account_to_wire(account)} for account in costs.agents],
+        "models": [
+            {
+                "model": cost.model,
+                "calls": cost.calls,
+                "spentMicro": cost.spent,
+                "inputTokens": cost.input_tokens,
+                "outputTokens": cost.output_tokens,
+            }
+            for cost in costs.models
+        ],
+        "days": [{"day": day.isoformat(), "spentMicro": spent} for day, spent in costs.days],
+        "oldReservations": [_reservation_to_wire(reservation) for reservation in costs.old],
+        "hardCapGbp": str(settings.COST_BUDGET_CAP),
+        "usdPerGbp": str(rate.usd_per_gbp),
+        "rateDay": rate.day.isoformat(),
+    }
+
+
+def _account_to_wire(account: Account) -> dict[str, Any]:
+    return {
+        "spentMicro": account.spent,
+        "heldMicro": account.held,
+        "capMicro": account.cap,
+        "freeMicro": account.free,
+        "percentSpent": account.percent,
+    }
+
+
+def _reservation_to_wire(reservation: Reservation) -> dict[str, Any]:
+    return {
+        "reservationId": reservation.id,
+        "taskId": reservation.task_id,
+        "agentId": reservation.agent_id,
+        "model": reservation.model,
+        "state": reservation.state,
+        "worstMicro": reservation.worst_micro,
+        "openedAt": format_at(reservation.opened_at),
+    }
+
+
+# --- gauges ---------------------------------------------------------------------------------------------------
+def refresh_cost_gauges(agent_ids: Iterable[str], *, now: datetime) -> None:
+    """Set the gauges of money from the store; what is neither of the fleet nor of a tier is summed up as other."""
+    known = list(agent_ids)
+    models = {*settings.MODEL_TIERS.values(), *filter(None, settings.MODEL_FALLBACKS.values())}
+    spent: dict[tuple[str, str], int] = dict.fromkeys(
+        ((agent, model) for agent in (*known, metrics.UNKNOWN) for model in (*models, metrics.OTHER_MODEL)), 0
+    )
+    for row in DailyCost.objects.filter(day=now.astimezone(UTC).date()):
+        agent = row.agent_id if row.agent_id in known else metrics.UNKNOWN
+        spent[agent, row.model if row.model in models else metrics.OTHER_MODEL] += row.spent_micro
+    for (agent, model), micro in spent.items():
+        metrics.COST_PER_DAY.labels(agent=agent, model=model).set(micro / MILLION)
+    metrics.TOTAL_COST_PER_DAY.set(sum(spent.values()) / MILLION)
+    fleet, rate = read_account(FLEET, now=now), settings.USD_PER_GBP.usd_per_gbp
+    metrics.BUDGET_SPENT.set(float(to_pounds(fleet.spent, rate)))
+    metrics.BUDGET_RESERVED.set(float(to_pounds(fleet.held, rate)))
+    metrics.BUDGET_CAP.set(float(to_pounds(fleet.cap or 0, rate)))

@@ -1,0 +1,41 @@
+"""A report that a person has to read before its task counts as done."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from agents import registry, steps
+from agents.endings import finish
+from agents.orders import Lease, Parked
+from toolgate import approvals
+from toolgate.types import Action, Call, Principal, Request, Resource
+
+REPORT = "report"  # stands where an approval names a skill
+
+
+def pass_review(lease: Lease, output: Mapping[str, Any], *, now: datetime) -> bool:
+    """Say whether a person has approved exactly this report; if not, park the task and ask.
+
+    In the caller's transaction. A lost lease passes nothing.
+    """
+    if steps.find_held(lease) is None:
+        return False
+    agent = registry.find_agent(lease.agent_id)
+    principal = Principal(
+        agent_id=lease.agent_id, version=lease.agent_version, status=agent.status if agent else "unknown"
+    )
+    call = Call(
+        request=Request(
+            principal=principal, action=Action(skill_id=REPORT, version="", known=False), resource=Resource()
+        ),
+        arguments=output,
+        task_id=lease.task_id,
+        trace_id=lease.trace_id,
+        submitted_by=lease.submitted_by,
+        now=now,
+    )
+    if approvals.use_granted(call):
+        return True
+    approval = approvals.open_approval(call, kind=approvals.REVIEW, task_type=lease.task_type)
+    finish(lease, Parked(approval_id=approval.id, reason="review_required"), now=now)
+    return False

@@ -1,0 +1,48 @@
+"""What is kept of the vendors' circuits, and told of them."""
+
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from agents import circuits
+from agents.breaker import CircuitState
+from agents.providers.switchboard import CircuitChange
+from audit.models import LedgerEvent
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def keep(state: CircuitState, why: str = "", *, worker: str = "w1") -> None:
+    change = CircuitChange(provider="openai", state=state, why=why)
+    circuits.keep_change(change, worker_id=worker, now=timezone.now())
+
+
+def told() -> list[tuple[str, str]]:
+    return list(LedgerEvent.objects.order_by("id").values_list("type", "actor"))
+
+
+def test_a_trip_and_a_recovery_leave_one_event_each() -> None:
+    for state in (CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN, CircuitState.OPEN):
+        keep(state, "provider_timeout")
+    keep(CircuitState.CLOSED, worker="w2")
+    assert told() == [("provider.tripped", "worker:w1"), ("provider.recovered", "worker:w2")]
+    body: Any = LedgerEvent.objects.get(type="provider.tripped").body
+    assert "provider_timeout" in str(body)
+    (row,) = circuits.list_circuits()
+    assert (row.provider, row.state, row.why) == ("openai", "closed", "")
+
+
+def test_what_is_known_already_changes_nothing() -> None:
+    keep(CircuitState.OPEN, "provider_timeout")
+    since = circuits.list_circuits()[0].since
+    keep(CircuitState.OPEN, "provider_overloaded", worker="w2")
+    (row,) = circuits.list_circuits()
+    assert (row.since, row.why) == (since, "provider_timeout")
+    assert len(told()) == 1
+
+
+def test_a_vendor_that_always_answered_has_no_row() -> None:
+    keep(CircuitState.CLOSED)
+    assert circuits.list_circuits() == []
+    assert told() == []
