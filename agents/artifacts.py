@@ -15,6 +15,8 @@ from agents.skills.workspace import read_file
 MAX_INLINE_BYTES = 1_000_000
 MAX_COPY_BYTES = 10_000_000
 FOLDER = "artifacts/tasks"
+RESULT = "result.json"
+MAX_NAME_CHARACTERS = 200  # of a copy; the end says what it is
 
 
 def keep_result(task_id: str, result: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[KeptFile, ...]]:
@@ -22,7 +24,7 @@ def keep_result(task_id: str, result: Mapping[str, Any]) -> tuple[Mapping[str, A
     content = orjson.dumps(result)
     if len(content) <= MAX_INLINE_BYTES:
         return result, ()
-    kept = _keep(task_id, "result.json", content, content_type="application/json")
+    kept = _keep(task_id, RESULT, content, content_type="application/json")
     return {"artifact": kept.name, "sizeBytes": kept.size_bytes, "sha256": kept.sha256}, (kept,)
 
 
@@ -31,14 +33,22 @@ def is_kept(result: Mapping[str, Any]) -> bool:
     return result.keys() == {"artifact", "sizeBytes", "sha256"}
 
 
-def keep_written(task_id: str, paths: tuple[str, ...]) -> tuple[KeptFile, ...]:
-    """Copy what a skill wrote, so that the task shows it as it was then, and return the copies."""
+def keep_written(task_id: str, paths: tuple[str, ...], *, whole: bool = False) -> tuple[KeptFile, ...]:
+    """Copy what a skill wrote, so that the task shows it as it was then, and return the copies.
+
+    A copy has its file's name, or its `whole` path as a name where a task may write several of one name.
+    """
     root: Path = settings.WORKSPACE_ROOT
     return tuple(
-        _keep(task_id, PurePosixPath(path).name, content, content_type="application/octet-stream")
+        _keep(task_id, _name_copy(path, whole=whole), content, content_type="application/octet-stream")
         for path in paths
         if (content := _read_written(root, path)) is not None
     )
+
+
+def _name_copy(path: str, *, whole: bool) -> str:
+    name = path.replace("/", ".") if whole else PurePosixPath(path).name
+    return f"written-{name}" if name == RESULT else name[-MAX_NAME_CHARACTERS:]
 
 
 def _read_written(root: Path, path: str) -> bytes | None:

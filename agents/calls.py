@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
 from django.conf import settings
 from pydantic import ValidationError
 
 from agents import registry, steps
+from agents.border import find_redactor
 from agents.conversation import Told
 from agents.endings import finish
 from agents.models import Artifact, StepState, Task
 from agents.orders import Delayed, Ending, Failed, KeptFile, Lease, Parked, TaskError
 from agents.queue import run_event
-from agents.skills.base import SkillError, SkillRefused, dump
+from agents.skills.base import LimitExceeded, SkillError, SkillModel, SkillRefused, dump
 from agents.states import TaskState
 from audit.events import EventType
 from audit.ledger import record
@@ -28,6 +30,8 @@ from toolgate.enforcement import Permit, Verdict
 from toolgate.queries import list_permissions
 from toolgate.records import recordable_id
 from toolgate.types import Action, Call, Effect, Principal, Reason, Request, Resource
+
+MAX_OUTPUT_BYTES = 2_000_000  # of one call's result, as the ledger keeps it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,12 +248,26 @@ def close_call(
     return True
 
 
-def describe_error(error: SkillError) -> dict[str, Any]:
-    """Return what the model is told of a skill that could not do its work."""
+def tell_output(output: SkillModel) -> dict[str, Any]:
+    """Return what a skill put out, without secrets. It may take seconds: not on the loop.
+
+    Raises: LimitExceeded for more than the ledger keeps of one call.
+    """
+    told: dict[str, Any] = find_redactor().value(dump(output))
+    size = len(orjson.dumps(told))
+    if size > MAX_OUTPUT_BYTES:
+        message = f"The result has {size:,} bytes; a run takes {MAX_OUTPUT_BYTES:,} of one call. Ask for less at once."
+        raise LimitExceeded("result_bytes", message)
+    return told
+
+
+def tell_error(error: SkillError) -> dict[str, Any]:
+    """Return what the model is told of a skill that could not do its work, without secrets."""
     told: dict[str, Any] = {"code": error.code, "message": error.message}
     if error.retry_after_seconds is not None:
         told["retryAfterSeconds"] = error.retry_after_seconds
-    return told
+    redacted: dict[str, Any] = find_redactor().value(told)
+    return redacted
 
 
 # --- transcript -----------------------------------------------------------------------------------------------

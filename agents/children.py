@@ -116,6 +116,7 @@ class _Advance:
             parent_task_id=self.task.id,
             trace_id=self.task.trace_id,
             workflow_step=step.name,
+            tainted=any(_brings_outside_text(_find_step(self.task, name)) for name in _names_in(step)),
         )
         return queue.submit_task(order, now=self.now).task
 
@@ -133,19 +134,39 @@ class _Advance:
         }
 
 
-def _find_output(task: Task | None, name: str) -> Any:
-    """Return the output of a step of this workflow or, as names are used once, of one around it.
+def _names_in(step: WorkflowStep) -> set[str]:
+    return {str(reference["$from"]) for _, reference in find_references(step.input)}
+
+
+def _find_output(task: Task, name: str) -> Any:
+    """Return the output of a step.
 
     Raises: ReferenceBroken.
     """
+    row = _find_step(task, name)
+    if row is None:
+        raise ReferenceBroken(f"there is no output of step {name}")
+    if row.result is not None and artifacts.is_kept(row.result):
+        raise ReferenceBroken(f"the output of step {name} was too large for a row and is a file")
+    return row.result
+
+
+def _find_step(task: Task | None, name: str) -> Task | None:
+    """Return a step of this workflow or, as names are used once, of one around it; None if it was not started."""
     while task is not None:
         row = Task.objects.filter(parent_task_id=task.id, workflow_step=name).first()
         if row is not None:
-            if row.result is not None and artifacts.is_kept(row.result):
-                raise ReferenceBroken(f"the output of step {name} was too large for a row and is a file")
-            return row.result
+            return row
         task = Task.objects.filter(id=task.parent_task_id).first()
-    raise ReferenceBroken(f"there is no output of step {name}")
+    return None
+
+
+def _brings_outside_text(step: Task | None) -> bool:
+    """Say whether what a step put out holds text from outside: it read some, or is the call of a skill that does."""
+    if step is None or not step.skill_id:
+        return step is not None and step.tainted
+    skill = registry.find_skill(step.skill_id)
+    return step.tainted or skill is None or skill.brings_outside_text(skill.input_model.model_validate(step.input))
 
 
 def _check_resolved(step: WorkflowStep, value: Any) -> None:

@@ -70,10 +70,13 @@ class Conversation:
     rejections: int = 0
     steps: int = 0  # rows of the ledger, as the number of the last one
     answer: Mapping[str, Any] | None = None  # accepted: the run only has to end
-    unknown: frozenset[str] = frozenset()  # calls whose outcome a dead worker took with it
+    unknown: set[str] = field(default_factory=set)  # calls whose outcome a dead worker took with it
 
     def add_reply(self, output: Mapping[str, Any], *, counts: bool = True) -> None:
-        """Add what the model said, as the ledger keeps it."""
+        """Add what the model said, as the ledger keeps it; a refusal to say anything leaves no message."""
+        if output["stop"] == StopReason.REFUSED:
+            self.turns += counts
+            return
         message = read_reply(output)
         self.messages.append(message)
         self.pending = list(message.tool_calls)
@@ -88,24 +91,22 @@ class Conversation:
         content, is_error = describe_result(skill_id, output)
         self.messages.append(ToolMessage(call_id=call_id, name=skill_id, content=content, is_error=is_error))
         self.pending = [call for call in self.pending if call.id != call_id]
+        self.unknown.discard(call_id)
         self.calls += counts
 
 
 def replay(task_text: str, steps: Iterable[Recorded], *, since_fence: int = 0) -> Conversation:
     """Return the conversation that `steps`, in order, amount to; counts begin after `since_fence`."""
     talk = Conversation(messages=[UserMessage(text=task_text)])
-    unknown: set[str] = set()
     for step in steps:
         talk.steps += 1
         counts = step.fence > since_fence
         if step.kind == MODEL and step.state == DONE:
             talk.add_reply(step.output, counts=counts)
-        elif step.kind == SKILL and step.state in {DONE, FAILED, REFUSED}:
+        elif step.kind == SKILL and step.state in {DONE, FAILED, REFUSED} and step.output is not None:
             talk.add_result(step.call_id, step.skill_id, step.output, counts=counts)
-            unknown.discard(step.call_id)
-        elif step.kind == SKILL and step.state == UNKNOWN:
-            unknown.add(step.call_id)
-    talk.unknown = frozenset(unknown)
+        elif step.kind == SKILL and step.state in {UNKNOWN, FAILED}:
+            talk.unknown.add(step.call_id)
     return talk
 
 

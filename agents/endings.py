@@ -30,6 +30,7 @@ from agents.spending import reconcile_run
 from agents.states import TERMINAL, TaskState
 from audit.events import Event, EventType
 from audit.ledger import record
+from toolgate.approvals import supersede_approvals
 
 MESSAGE_LIMIT = 2_000  # characters of an error message that are kept
 
@@ -41,6 +42,7 @@ def finish(lease: Lease, ending: Ending, *, now: datetime) -> bool:
 
     Returns False, having changed nothing, if the lease was lost: another worker has the task.
     """
+    ending = _heed_cancel(lease, ending, now=now)
     changes = {"worker_id": "", **changes_for(ending, lease, now)}
     held = Task.objects.filter(id=lease.task_id, worker_id=lease.worker_id, fence=lease.fence, state=TaskState.RUNNING)
     if not held.update(**changes):
@@ -55,6 +57,16 @@ def finish(lease: Lease, ending: Ending, *, now: datetime) -> bool:
         wake_on_commit(lease.parent_task_id, now=now)
     _tell_after_commit(lease, ending, changes, now=now)
     return True
+
+
+def _heed_cancel(lease: Lease, ending: Ending, *, now: datetime) -> Ending:
+    """Return the ending, or the cancellation that a person asked for while the run went about to pause."""
+    if isinstance(ending, Succeeded | Failed | Cancelled):
+        return ending
+    if not Task.objects.filter(id=lease.task_id, fence=lease.fence, cancel_requested=True).exists():
+        return ending
+    supersede_approvals(lease.task_id, now=now)
+    return Cancelled()
 
 
 def _outcome(ending: Ending) -> str:
@@ -106,7 +118,7 @@ def _(ending: Waiting, lease: Lease, now: datetime) -> Changes:
 
 @changes_for.register
 def _(ending: Released, lease: Lease, now: datetime) -> Changes:
-    return {"state": TaskState.QUEUED, "run_at": None, "attempt": _unused_attempt()}
+    return {"state": TaskState.QUEUED, "run_at": ending.run_at, "attempt": _unused_attempt()}
 
 
 @changes_for.register
@@ -172,17 +184,16 @@ def _close_step(lease: Lease, ending: Ending, *, now: datetime) -> list[Event]:
         case Succeeded(step_id=step_id, artifacts=files):
             Artifact.objects.bulk_create(Artifact(task_id=lease.task_id, created_at=now, **f.columns()) for f in files)
             if not step_id:
-                return []
+                return _lose_steps(lease, now=now)
             Step.objects.filter(id=step_id).update(state=StepState.DONE, ended_at=now)
             return [run_event(EventType.STEP_FINISHED, lease, now=now, body={"stepId": step_id})]
         case Failed(step_id=step_id, error=error) | Retried(step_id=step_id, error=error) if step_id:
             columns = {"error_code": error.reason or error.code, "error_message": _say(error)}
-            Step.objects.filter(id=step_id).update(state=StepState.FAILED, ended_at=now, **columns)
-            body = {"stepId": step_id, **_error_body(error)}
-            return [run_event(EventType.STEP_FAILED, lease, now=now, reason=error.code, body=body)]
-        case Cancelled() | Released() | Parked():
-            return _lose_steps(lease, now=now)
-    return []
+            failed = Step.objects.filter(id=step_id, state=StepState.INTENT)
+            if failed.update(state=StepState.FAILED, ended_at=now, **columns):
+                body = {"stepId": step_id, **_error_body(error)}
+                return [run_event(EventType.STEP_FAILED, lease, now=now, reason=error.code, body=body)]
+    return _lose_steps(lease, now=now)  # whatever is still open, and what was settled meanwhile stays so
 
 
 def _lose_steps(lease: Lease, *, now: datetime) -> list[Event]:
@@ -209,14 +220,16 @@ def end_lost(task: Task, *, now: datetime) -> None:
     control.cancel_steps(task.id, actor="system", now=now)
     wake_on_commit(task.parent_task_id, now=now)
     if task.cancel_requested:
-        held.update(state=TaskState.CANCELLED, ended_at=now, worker_id="")
-        record(task_event(EventType.TASK_CANCELLED, task, actor="system", now=now))
+        if held.update(state=TaskState.CANCELLED, ended_at=now, worker_id=""):
+            record(task_event(EventType.TASK_CANCELLED, task, actor="system", now=now))
         return
     error = TaskError(
         code="worker_lost",
         message=f"The worker was lost {task.losses} times while this task ran. Nothing more is tried. "
         "See the workers' logs, then retry the task.",
     )
-    held.update(state=TaskState.FAILED, ended_at=now, worker_id="", **error_columns(error))
+    if not held.update(state=TaskState.FAILED, ended_at=now, worker_id="", **error_columns(error)):
+        return
     body = {"traceId": task.trace_id, **_error_body(error)}
     record(task_event(EventType.TASK_FAILED, task, actor="system", now=now, reason=error.code, body=body))
+    transaction.on_commit(lambda: metrics.count_failure(task.agent_id, error.code))

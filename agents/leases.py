@@ -7,7 +7,7 @@ step did is unknown until `agents.run` has looked at it.
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
 from django.db import connection
@@ -91,10 +91,9 @@ def reap(*, own: str, now: datetime) -> list[str]:
         alive = Worker.objects.filter(lease_expires_at__gt=clock, lease_expires_at__lte=latest)
         living = {own, WORKFLOW, *alive.values_list("id", flat=True)}
         lost = list(Task.objects.filter(state=TaskState.RUNNING).exclude(worker_id__in=living))
-        for task in lost:
-            _take_back(task, now=now)
+        taken = [task.id for task in lost if _take_back(task, now=now)]
         Worker.objects.exclude(id__in=living).delete()
-    return [task.id for task in lost]
+    return taken
 
 
 def forget_workers(*, now: datetime) -> None:
@@ -104,7 +103,10 @@ def forget_workers(*, now: datetime) -> None:
     reap(own="", now=now)
 
 
-def _take_back(task: Task, *, now: datetime) -> None:
+def _take_back(task: Task, *, now: datetime) -> bool:
+    """Give a lost task to others; False if its worker has put it down after all."""
+    if not _lock_held(task):
+        return False
     Run.objects.filter(task_id=task.id, fence=task.fence).update(ended_at=now, outcome="lost")
     body = {"traceId": task.trace_id, "worker": task.worker_id, "losses": task.losses + 1}
     record(task_event(EventType.RUN_LOST, task, actor="system", now=now, body=body))
@@ -116,6 +118,15 @@ def _take_back(task: Task, *, now: datetime) -> None:
         end_lost(task, now=now)
     else:
         requeue(task, now=now)
+    return True
+
+
+def _lock_held(task: Task) -> bool:
+    """Lock the task as it was read; False if somebody has changed it since."""
+    same = Task.objects.select_for_update().filter(
+        id=task.id, state=TaskState.RUNNING, worker_id=task.worker_id, fence=task.fence
+    )
+    return same.values_list("id", flat=True).first() is not None
 
 
 def _mark_unknown(task: Task, *, now: datetime) -> None:
@@ -124,6 +135,18 @@ def _mark_unknown(task: Task, *, now: datetime) -> None:
         body = {"traceId": task.trace_id, "stepId": step.id}
         record(task_event(EventType.STEP_LOST, task, actor="system", now=now, body=body))
     steps.update(state=StepState.UNKNOWN, ended_at=now)
+
+
+def list_held(worker_id: str) -> list[Task]:
+    """Return the tasks that a worker holds."""
+    return list(Task.objects.filter(state=TaskState.RUNNING, worker_id=worker_id))
+
+
+def take_back_forgotten(worker_id: str, *, forgotten: Collection[str], now: datetime) -> list[str]:
+    """Take back what this worker holds but no longer runs: an ending that could not be written, a lost answer."""
+    with write_transaction():
+        held = [task for task in list_held(worker_id) if task.id in forgotten]
+        return [task.id for task in held if _take_back(task, now=now)]
 
 
 def retire_worker(worker_id: str) -> list[str]:
@@ -136,7 +159,7 @@ def retire_worker(worker_id: str) -> list[str]:
 def release_unfinished(worker_id: str, *, now: datetime) -> Iterable[str]:
     """Give back whatever this worker still holds, for the end of a process: no attempt, no loss is counted."""
     with write_transaction():
-        held = list(Task.objects.filter(state=TaskState.RUNNING, worker_id=worker_id))
+        held = [task for task in list_held(worker_id) if _lock_held(task)]
         for task in held:
             Run.objects.filter(task_id=task.id, fence=task.fence).update(ended_at=now, outcome="released")
             _mark_unknown(task, now=now)

@@ -26,6 +26,7 @@ class Order:
     trace_id: str = ""  # empty: a new trace
     workflow_step: str = ""  # its name among its parent's steps
     draft_id: str = ""  # the unpublished configuration that it tries out
+    tainted: bool = False  # its input holds text from outside, out of another task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +135,9 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
-    """Given back because the worker stops; uses no attempt."""
+    """Given back because the worker stops, or the store failed; uses no attempt."""
+
+    run_at: datetime | None = None  # not before
 
 
 Ending = Succeeded | Failed | Retried | Delayed | Parked | Waiting | Cancelled | Released

@@ -76,6 +76,7 @@ def _new_task(order: Order, *, now: datetime) -> Task:
         parent_task_id=order.parent_task_id,
         workflow_step=order.workflow_step,
         draft_id=order.draft_id,
+        tainted=order.tainted,
         trace_id=order.trace_id or new_id(),
         submitted_by=order.submitted_by,
         idempotency_key=order.idempotency_key,
@@ -138,7 +139,7 @@ def run_event(
     )
 
 
-def requeue(task: Task, *, now: datetime, fresh: bool = False) -> bool:
+def requeue(task: Task, *, now: datetime, fresh: bool = False, renew_deadline: bool = False) -> bool:
     """Put a task back into the queue, due at once; `fresh` gives it all its attempts and no old error.
 
     Returns False if its state no longer allows it.
@@ -147,8 +148,9 @@ def requeue(task: Task, *, now: datetime, fresh: bool = False) -> bool:
     if fresh:
         changes |= {"attempt": 0, "losses": 0, "error_code": "", "error_reason": "", "error_message": ""}
         changes |= {"ended_at": None, "started_at": None, "cancel_requested": False, "agent_version": None}
-        changes |= {"deadline_at": now + timedelta(seconds=settings.TASK_DEADLINE_SECONDS), "result": None}
-        changes |= {"retried_fence": F("fence")}
+        changes |= {"result": None, "retried_fence": F("fence")}
+    if fresh or renew_deadline:
+        changes |= {"deadline_at": now + timedelta(seconds=settings.TASK_DEADLINE_SECONDS)}
     changed = Task.objects.filter(id=task.id, state__in=sources_of(TaskState.QUEUED)).update(**changes)
     if changed:
         task.refresh_from_db()

@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any
 
+from django.db import transaction
+
 from agents import metrics, registry
 from agents.endings import end_waiting
 from agents.models import Task
@@ -30,6 +32,7 @@ def move_parked_task(sender: object, *, approval: Approval, now: datetime, **_: 
         note = f": {approval.note}" if approval.note else ""
         message = text.format(who=approval.decided_by, note=note)
         if end_waiting(task, TaskError(code=code, message=message), now=now, actor=actor):
-            metrics.count_failure(task.agent_id if registry.find_agent(task.agent_id) else metrics.UNKNOWN, code)
-    elif requeue(task, now=now):
+            agent = task.agent_id if registry.find_agent(task.agent_id) else metrics.UNKNOWN
+            transaction.on_commit(lambda: metrics.count_failure(agent, code))
+    elif requeue(task, now=now, renew_deadline=True):  # people may take longer than a rate may be waited for
         record(task_event(EventType.TASK_RESUMED, task, actor=actor, now=now))

@@ -6,9 +6,14 @@ from typing import Any
 
 from agents import registry, steps
 from agents.endings import finish
+from agents.models import Step, StepState
 from agents.orders import Lease, Parked
 from toolgate import approvals
+from toolgate.digests import digest_arguments
+from toolgate.models import Approval, ApprovalState
 from toolgate.types import Action, Call, Principal, Request, Resource
+
+_REFUSED = "A person refused this report{note}. Mend it."
 
 REPORT = "report"  # stands where an approval names a skill
 
@@ -39,3 +44,18 @@ def pass_review(lease: Lease, output: Mapping[str, Any], *, now: datetime) -> bo
     approval = approvals.open_approval(call, kind=approvals.REVIEW, task_type=lease.task_type)
     finish(lease, Parked(approval_id=approval.id, reason="review_required"), now=now)
     return False
+
+
+def reopen_refused(lease: Lease) -> None:
+    """Send a report that a person refused back to the model with their note, when the task is retried."""
+    last = Step.objects.filter(task_id=lease.task_id, kind="model", state=StepState.DONE).order_by("-fence", "-ordinal")
+    step = last.first()
+    if step is None or not step.output.get("answer"):
+        return
+    digest = digest_arguments(step.output["answer"])
+    reviews = Approval.objects.filter(task_id=lease.task_id, kind=approvals.REVIEW).order_by("-created_at", "-id")
+    newest = next((one for one in reviews if digest_arguments(one.arguments) == digest), None)
+    if newest is None or newest.state != ApprovalState.REFUSED:
+        return
+    problem = _REFUSED.format(note=f": {newest.note}" if newest.note else "")
+    Step.objects.filter(id=step.id).update(output={**step.output, "answer": None, "problems": [problem]})

@@ -14,27 +14,23 @@ before the effect and the outcome after it, so that a crash between the two is s
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
 from django.conf import settings
-from django.db import Error as DatabaseError
+from django.db import InterfaceError, OperationalError
 
 from agents import artifacts, claiming, failures, metrics, registry
 from agents.answers import Answer, check_answer
-from agents.border import find_redactor
-from agents.calls import Passage, Wish, close_call, describe_error, pass_gate
+from agents.calls import Passage, Wish, close_call, pass_gate, tell_error, tell_output
 from agents.children import advance_workflow
 from agents.conversation import Told, is_answer
 from agents.endings import finish
+from agents.flow import Flow, LeaseLost, Opened
 from agents.orders import Cancelled, Ending, Failed, KeptFile, Lease, Released, Succeeded, TaskError
 from agents.providers.base import ModelReply, ProviderError, StopReason, ToolCall
-from agents.providers.switchboard import ModelRef, Switchboard
+from agents.providers.switchboard import ModelRef
 from agents.reviews import pass_review
 from agents.sessions import Session, open_session, read_facts
 from agents.skills.base import SkillContext, SkillError, SkillModel, dump
@@ -52,40 +48,13 @@ _trace_id: ContextVar[str] = ContextVar("trace_id")
 CANCEL = "cancelled by a person"  # the message of the cancellation that ends a run for good
 GRACE_SECONDS = 2.0  # a skill keeps its own time; the run ends it this much later
 WRITE_RETRY_SECONDS = 0.5
+STORE_AWAY = (
+    OperationalError,
+    InterfaceError,
+)  # what may be gone in a moment; any other error of the store is a defect
+STORE_PAUSE = timedelta(seconds=2)
+LEAST_TURN_SECONDS = 0.5
 MAX_INLINE_BYTES = 16_000  # an input up to which a short skill may run on the loop: about a millisecond
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flow:
-    """What a run works with; a test puts its own in their place."""
-
-    worker_id: str
-    write: Callable[[Callable[[], Any]], Awaitable[Any]]  # runs a function in a transaction
-    clock: Callable[[], datetime]
-    threads: Executor
-    draw: Callable[[], float]  # a number in [0, 1), for jitter
-    models: Switchboard
-
-
-@dataclass(slots=True)
-class Opened:
-    """The step in flight, if there is one."""
-
-    step_id: str = ""
-    idempotent: bool = True
-    is_over: bool = False  # the run ended without waiting for the skill, which may stop now
-
-    def enter(self, step_id: str, *, idempotent: bool = True) -> None:
-        """Note that a step's intent is written."""
-        self.step_id, self.idempotent = step_id, idempotent
-
-    def leave(self) -> None:
-        """Note that the step is settled."""
-        self.step_id, self.idempotent = "", True
-
-
-class LeaseLost(Exception):
-    """Another worker has the task; this run changes nothing more."""
 
 
 async def claim(flow: Flow) -> Lease | None:
@@ -107,18 +76,19 @@ async def run_task(lease: Lease, flow: Flow) -> None:
     except (SkillError, ProviderError) as error:
         ending = _end_error(lease, flow, opened, error)
     except TimeoutError:
+        opened.lose()
         ending = _end_error(lease, flow, opened, failures.run_timeout(lease))
     except asyncio.CancelledError as cancelled:
         ending = Cancelled() if CANCEL in cancelled.args else Released()
     except LeaseLost:
         log.warning("lease lost", extra={"action": "run.lease-lost"})
         ending = None
-    except DatabaseError:
+    except STORE_AWAY:
         log.exception("the store failed in a run", extra={"action": "run.store-failed"})
-        ending = Released()
+        ending = Released(run_at=flow.clock() + STORE_PAUSE)
     except Exception:  # a defect must end its task, not its worker
         log.exception("a run crashed", extra={"action": "run.crashed"})
-        ending = Failed(error=failures.crash(), step_id=opened.step_id)
+        ending = Failed(error=failures.crash())
     opened.is_over = True
     if ending is not None:
         await _write_ending(lease, ending, flow)
@@ -195,6 +165,8 @@ async def _think(lease: Lease, config: AgentConfig, flow: Flow, opened: Opened) 
                 return None
         elif (limit := session.find_limit()) is not None:
             return Failed(error=limit)
+        elif session.count_seconds(now=asyncio.get_running_loop().time()) < LEAST_TURN_SECONDS:
+            raise failures.run_timeout(lease)  # a turn that cannot end would only be paid for
         elif (ending := await _take_turn(lease, flow, opened, session)) is not None:
             return ending
     output = talk.answer
@@ -308,13 +280,13 @@ async def _make_call(lease: Lease, flow: Flow, opened: Opened, session: Session,
 async def _try_skill(lease: Lease, flow: Flow, opened: Opened, permit: Permit) -> tuple[Told, tuple[KeptFile, ...]]:
     """Return what the model is told of a skill, whose errors are its to deal with, and the files that were written."""
     skill = registry.get_skill(permit.skill_id)
-    redact = find_redactor().value
     try:
-        output = redact(dump(await _run_skill(lease, flow, opened, permit)))
+        raw = await _run_skill(lease, flow, opened, permit)
+        output = await asyncio.get_running_loop().run_in_executor(flow.threads, tell_output, raw)
     except SkillError as error:
-        return Told(arguments=permit.arguments, error=redact(describe_error(error)), outside=False), ()
+        return Told(arguments=permit.arguments, error=tell_error(error)), ()
     outside = skill.brings_outside_text(skill.input_model.model_validate(permit.arguments))
-    files = artifacts.keep_written(lease.task_id, permit.resource.write_paths)
+    files = artifacts.keep_written(lease.task_id, permit.resource.write_paths, whole=True)
     return Told(arguments=permit.arguments, output=output, outside=outside), files
 
 
@@ -326,13 +298,26 @@ def _end_error(lease: Lease, flow: Flow, opened: Opened, error: SkillError | Pro
 
 
 async def _write_ending(lease: Lease, ending: Ending, flow: Flow) -> None:
-    """Write the ending, again and again while the store is away: the lease decides when that is hopeless."""
+    """Write the ending, again and again while the store is away: the lease decides when that is hopeless.
+
+    One that no store takes becomes a failure; if that is not taken either, the sweep takes the task back.
+    """
+    crash = Failed(error=failures.crash())
     while True:
         try:
-            if not await flow.write(lambda: finish(lease, ending, now=flow.clock())):
+            if not await flow.write(partial(_finish, lease, ending, flow)):
                 log.warning("lease lost", extra={"action": "run.lease-lost"})
             outcome = type(ending).__name__.lower()
             log.info("run ended: %s", outcome, extra={"action": "run.ended", "agent_id": lease.agent_id})
             return
-        except DatabaseError:
+        except STORE_AWAY:
             await asyncio.sleep(WRITE_RETRY_SECONDS)
+        except Exception:
+            log.exception("an ending cannot be written", extra={"action": "run.ending-refused"})
+            if ending is crash:
+                return
+            ending = crash
+
+
+def _finish(lease: Lease, ending: Ending, flow: Flow) -> bool:
+    return finish(lease, ending, now=flow.clock())

@@ -16,6 +16,7 @@ from agents.monitoring import build_context
 from agents.orders import Lease, TaskError
 from agents.prompts import build_system, build_task
 from agents.providers.base import ModelRequest, ToolCall, ToolSpec
+from agents.reviews import reopen_refused
 from agents.tools import list_tools
 from agents.types import AgentConfig
 
@@ -43,8 +44,12 @@ class Session:
             messages=tuple(self.talk.messages),
             tools=self.tools,
             max_output_tokens=self.config.limits.max_output_tokens,
-            timeout_seconds=max(0.1, min(self.deadline - now, TURN_SECONDS)),
+            timeout_seconds=min(self.count_seconds(now=now), TURN_SECONDS),
         )
+
+    def count_seconds(self, *, now: float) -> float:
+        """Return what is left of the run."""
+        return self.deadline - now
 
     def make_wish(self, call: ToolCall) -> Wish:
         """Return the model's call as a wish to the gate."""
@@ -79,6 +84,8 @@ def open_session(lease: Lease, config: AgentConfig, *, deadline: float, now: dat
     held = steps.find_held(lease)
     if held is None:
         return None
+    if config.constraints.review_required and held.retried_fence:
+        reopen_refused(lease)
     context = build_context(config, lease.input)
     task_text = find_redactor().text(build_task(config, lease.input, context))
     return Session(

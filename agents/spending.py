@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 
 from agents import metrics
 from agents.budget import (
@@ -149,7 +149,7 @@ def _refuse(
     record(_lease_event(EventType.BUDGET_REFUSED, lease, now=now, reason="budget_exhausted", body=body))
     if scope != "task":
         tell_crossed(account, now=now, refused=True)
-    metrics.BUDGET_REFUSALS.labels(scope=scope).inc()
+    transaction.on_commit(metrics.BUDGET_REFUSALS.labels(scope=scope).inc)
     left = account.cap_micro - account.spent_micro - account.held_micro
     amounts = (_show(micro) for micro in (account.cap_micro, max(0, left), worst_micro))
     return Refusal(scope=scope, message=explain_refusal(scope, model, *amounts))

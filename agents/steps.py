@@ -15,7 +15,7 @@ from agents.models import Step, StepState
 from agents.orders import Lease, TaskError
 from audit.ids import new_id
 
-MAX_CALL_ID = 200
+MAX_CALL_ID = 200  # characters of a model's name for a call
 MESSAGE_LIMIT = 2_000  # characters of an error message that are kept
 
 _HELD = """
@@ -64,7 +64,7 @@ def open_step(
 ) -> str:
     """Write the intent of one model turn or skill call and return the step's id."""
     step_id = new_id()
-    columns = (kind, StepState.INTENT.value, skill_id, decision_id, call_id[:MAX_CALL_ID], model)
+    columns = (kind, StepState.INTENT.value, skill_id, decision_id, call_id, model)
     _insert(lease, step_id, ordinal, columns, output=None, error=None, started_at=now, ended_at=None)
     return step_id
 
@@ -81,7 +81,7 @@ def refuse_step(
     now: datetime,
 ) -> None:
     """Write down a call of the model that the gate let nothing come of."""
-    columns = ("skill", StepState.REFUSED.value, skill_id, decision_id, call_id[:MAX_CALL_ID], "")
+    columns = ("skill", StepState.REFUSED.value, skill_id, decision_id, call_id, "")
     _insert(lease, new_id(), ordinal, columns, output=output, error=error, started_at=now, ended_at=now)
 
 

@@ -25,6 +25,7 @@ from agents.sessions import Session
 from agents.skills.base import clean_text
 from agents.types import AgentStatus
 from audit.events import EventType
+from audit.ids import new_id
 from audit.ledger import record
 from audit.transcripts import Entry, record_entries
 
@@ -134,11 +135,20 @@ def clean_reply(reply: ModelReply) -> ModelReply:
     redactor = find_redactor()
     message = reply.message
     text = redactor.text(clean_text(message.text))
-    calls = tuple(_clean_call(call, redactor.value) for call in message.tool_calls)
+    calls = _name_calls(tuple(_clean_call(call, redactor.value) for call in message.tool_calls))
     is_same = (text, calls) == (message.text, message.tool_calls) and redactor.value(message.opaque) == message.opaque
     if not is_same:  # the vendor's own form still holds what was taken out: it is built anew from the text
         message = replace(message, provider="", opaque=None)
     return replace(reply, message=replace(message, text=text, tool_calls=calls))
+
+
+def _name_calls(calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
+    """Give each call of a turn an id that the ledger can tell it by; some servers give none, or one twice."""
+    named: list[ToolCall] = []
+    for number, call in enumerate(calls, start=1):
+        is_good = 0 < len(call.id) <= steps.MAX_CALL_ID and call.id not in {other.id for other in named}
+        named.append(call if is_good else replace(call, id=f"call_{new_id()[-12:]}_{number}"))
+    return tuple(named)
 
 
 def _clean_call(call: ToolCall, redact: Any) -> ToolCall:

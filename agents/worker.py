@@ -9,15 +9,17 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
 from agents import circuits, engine, leases, queue
+from agents.flow import Flow
 from agents.orders import Lease
 from agents.providers.switchboard import CircuitChange, Switchboard
 from agents.providers.vendors import build_switchboard, is_configured
-from agents.run import CANCEL, Flow, claim, run_task
+from agents.run import CANCEL, claim, run_task
 from agents.turns import load_early
 from agents.writer import GroupWriter
 from toolgate import approvals
@@ -39,6 +41,7 @@ class Worker:
         self._slots = slots
         self._clock = clock
         self._runs: dict[str, asyncio.Task[None]] = {}
+        self._unknown: set[str] = set()  # held in the table at the last sweep, and not among the runs
         self._writer = GroupWriter()
         self._threads = ThreadPoolExecutor(max_workers=slots, thread_name_prefix="skill")
         self._last_tick = time.monotonic()
@@ -139,7 +142,17 @@ class Worker:
             await self._chore(lambda: [a.id for a in approvals.expire_due(self._clock())])
             await self._chore(lambda: queue.wake_idle_workflows(now=self._clock()))
             await self._chore(lambda: queue.sweep(now=self._clock(), limit=2 * self._slots))
+            await self._take_back_forgotten()
             await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _take_back_forgotten(self) -> None:
+        """Take back what this worker holds in the table but has not run for two sweeps."""
+        held = set(await self._chore(lambda: [task.id for task in leases.list_held(self.worker_id)]))
+        unknown = held - self._runs.keys()
+        forgotten, self._unknown = unknown & self._unknown, unknown
+        if forgotten:
+            take_back = partial(leases.take_back_forgotten, self.worker_id, forgotten=forgotten)
+            await self._chore(lambda: take_back(now=self._clock()))
 
     async def _poll(self) -> None:
         """Notice cancellations asked for in other processes."""
@@ -163,7 +176,8 @@ class Worker:
             self._loop.call_soon_threadsafe(self._cancel, task_id)
 
     def _cancel(self, task_id: str) -> None:
-        if task := self._runs.get(task_id):
+        task = self._runs.get(task_id)
+        if task is not None and not task.cancelling():  # asked again, it would be torn from writing how it ended
             task.cancel(CANCEL)
 
     async def _tick(self) -> None:

@@ -9,9 +9,11 @@ pending ──approve──▶ approved ──the call runs──▶ used
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Max
 
 from audit.events import Event, EventType
@@ -91,7 +93,7 @@ def open_approval(
         expires_at=call.now + timedelta(seconds=seconds),
     )
     record(_event(EventType.APPROVAL_ASKED, approval, at=call.now, actor=f"agent:{agent_id}"))
-    metrics.count_question(agent_id, task_type)
+    transaction.on_commit(partial(metrics.count_question, agent_id, task_type))
     return approval
 
 
@@ -182,7 +184,8 @@ def _close(approval: Approval, state: ApprovalState, *, now: datetime, decided_b
     """Move a pending approval, tell the receivers inside this transaction; False if another was first."""
     if not _move(approval, state, now=now, decided_by=decided_by, decided_at=now, note=note):
         return False
-    metrics.observe_answer(state.value, (now - approval.created_at).total_seconds())
+    seconds = (now - approval.created_at).total_seconds()
+    transaction.on_commit(partial(metrics.observe_answer, state.value, seconds))
     approval_decided.send(sender=Approval, approval=approval, now=now)
     return True
 

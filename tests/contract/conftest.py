@@ -19,7 +19,7 @@ from agents.models import Task
 from agents.orders import Order
 from agents.states import TERMINAL
 from agents.worker import Worker
-from tests.contract.scripted import ScriptedSkill, publish_rules
+from tests.contract.scripted import ScriptedSkill, make_plain, publish_rules
 from toolgate.seed import seed_policy
 
 AGENT = "normalization-agent"
@@ -118,3 +118,18 @@ def ended(until: Callable[..., None]) -> Callable[..., Task]:
         return task
 
     return _ended
+
+
+@pytest.fixture
+def plain_agent(fleet: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the agent's task type be one whose answers are held to their schema alone."""
+    make_plain(AGENT)
+    monkeypatch.setattr("agents.retry.BASE_SECONDS", 0.05)
+    yield
+    registry.forget_fleet()
+
+
+@pytest.fixture
+def think(submit: Callable[..., Task]) -> Callable[..., Task]:
+    """Submit a task of the agent's own."""
+    return lambda **changes: submit(skill_id="", **({"input": {"question": "what?"}} | changes))

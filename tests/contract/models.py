@@ -64,3 +64,7 @@ class Models:
 
     async def aclose(self) -> None:
         pass
+
+
+DONE = answers({"done": "yes"})
+CALL = ("call-1", "scripted", {"name": "x"})

@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from agents import leases, registry
-from agents.models import BudgetAccount, Reservation, Step, Task
+from agents.models import Reservation, Step, Task
 from agents.providers.base import (
     ModelMessage,
     ModelReply,
@@ -14,56 +14,17 @@ from agents.providers.base import (
     ProviderRejected,
     ProviderUnavailable,
     StopReason,
-    ToolMessage,
 )
 from agents.skills.base import SkillError
-from audit.models import LedgerEvent, TranscriptEntry
+from audit.models import TranscriptEntry
+from tests.contract.agent_cast import accounts, change_agent, events_of, settled_for, told
 from tests.contract.conftest import AGENT
-from tests.contract.models import HAIKU, LUNA, SOME, Models, answers, calls, says
-from tests.contract.scripted import make_plain, publish_rules
+from tests.contract.models import CALL, DONE, HAIKU, LUNA, SOME, Models, answers, calls, says
+from tests.contract.scripted import publish_rules
 from toolgate.approvals import decide_approval
 from toolgate.models import Approval, DecisionRecord
 
-DONE = answers({"done": "yes"})
-CALL = ("call-1", "scripted", {"name": "x"})
-
-
-@pytest.fixture(autouse=True)
-def plain_agent(monkeypatch):
-    """Let the agent's task type be one whose answers are held to their schema alone."""
-    make_plain(AGENT)
-    monkeypatch.setattr("agents.retry.BASE_SECONDS", 0.05)
-    yield
-    registry.forget_fleet()
-
-
-def change_agent(**changes):
-    config = registry._configs[AGENT, 1]
-    registry._configs[AGENT, 1] = config.model_copy(update=changes)
-
-
-@pytest.fixture
-def think(submit):
-    """Submit a task of the agent's own."""
-    return lambda **changes: submit(skill_id="", **({"input": {"question": "what?"}} | changes))
-
-
-def events_of(task, *types):
-    found = LedgerEvent.objects.filter(task_id=task.id).order_by("id").values_list("type", flat=True)
-    return [type_ for type_ in found if not types or type_ in types]
-
-
-def accounts():
-    return {account.key.partition(":")[0]: account for account in BudgetAccount.objects.all()}
-
-
-def settled_for(task):
-    return sum(r.actual_micro for r in Reservation.objects.filter(task_id=task.id, state="settled"))
-
-
-def told(models, number=-1):
-    """Return the results that the model was shown in a request."""
-    return [m for m in models.requests[number][1].messages if isinstance(m, ToolMessage)]
+pytestmark = pytest.mark.usefixtures("plain_agent")
 
 
 def test_it_calls_what_the_model_wants_and_ends_with_its_answer(skill, think, worker, ended):

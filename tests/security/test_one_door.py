@@ -16,6 +16,7 @@ from django.db import connections
 from django.utils import timezone
 
 from agents import claiming, control, leases, queue, registry, run
+from agents.flow import Flow
 from agents.models import Agent, Task
 from agents.orders import Order
 from agents.providers.switchboard import Switchboard
@@ -206,7 +207,7 @@ def work() -> None:
 
     async def work_through() -> None:
         with ThreadPoolExecutor(1) as threads:
-            flow = run.Flow(
+            flow = Flow(
                 worker_id="worker-1",
                 write=lambda function: asyncio.to_thread(in_transaction, function),
                 clock=timezone.now,
