@@ -29,7 +29,7 @@ def accounts() -> dict[str, BudgetAccount]:
 
 def settled_for(task: Task) -> int:
     """Return what a task was charged, by its reservations."""
-    return sum(r.actual_micro for r in Reservation.objects.filter(task_id=task.id, state="settled"))
+    return sum(r.actual_micro or 0 for r in Reservation.objects.filter(task_id=task.id, state="settled"))
 
 
 def told(models: Models, number: int = -1) -> list[ToolMessage]:

@@ -7,7 +7,8 @@ import pytest
 from django.db import DataError, OperationalError
 from django.utils import timezone
 
-from agents import artifacts, leases, metrics, queue, registry, run
+from agents import artifacts, endings, leases, metrics, queue, registry, run
+from agents import calls as gate_calls
 from agents.control import cancel_task, retry_task
 from agents.models import Step, Task
 from agents.orders import Order
@@ -33,7 +34,8 @@ def hurried(monkeypatch):
 
 def hold_up_once(monkeypatch, name, seconds):
     """Let the first call of a function of the flow wait in the writer."""
-    real, seen = getattr(run, name), []
+    real = getattr(run, name)
+    seen: list[int] = []
 
     def slow(*arguments, **options):
         if not seen:
@@ -46,7 +48,8 @@ def hold_up_once(monkeypatch, name, seconds):
 
 def fail_once(monkeypatch, error):
     """Let the first write of an ending fail."""
-    real, seen = run.finish, []
+    real = endings.finish
+    seen: list[int] = []
 
     def flaky(lease, ending, *, now):
         if not seen:
@@ -109,7 +112,7 @@ def test_a_direct_call_that_was_cut_off_is_asked_about_before_it_is_repeated(
 # --- people ---------------------------------------------------------------------------------------------------
 def test_a_cancellation_that_meets_a_run_about_to_park_wins(skill, think, worker, ended, monkeypatch):
     publish_rules([ASK_FIRST])
-    real = run.pass_gate
+    real = gate_calls.pass_gate
 
     def cancelled_first(lease, wish, *, now):
         Task.objects.filter(id=lease.task_id).update(cancel_requested=True)
@@ -188,7 +191,8 @@ def test_an_ending_that_no_store_takes_becomes_a_failure(skill, think, worker, e
 
 
 def test_what_no_ending_was_written_for_is_taken_back(skill, think, worker, ended, monkeypatch):
-    real, seen = run.finish, []
+    real = endings.finish
+    seen: list[int] = []
 
     def refuse_twice(lease, ending, *, now):
         seen.append(1)
