@@ -167,7 +167,10 @@ def _find_flaw(wish: Wish) -> tuple[Reason, str] | None:
 
 
 def _describe_flaws(error: ValidationError) -> str:
-    flaws = [f"{'.'.join(map(str, flaw['loc'])) or 'input'}: {flaw['msg']}" for flaw in error.errors(include_url=False)]
+    flaws = [
+        f"{'.'.join(map(str, flaw['loc'])) or 'input'}: {flaw['msg'].removeprefix('Value error, ')}"
+        for flaw in error.errors(include_url=False)
+    ]
     more = f" and {len(flaws) - 5} more" if len(flaws) > 5 else ""
     return f"the input is not as the skill wants it: {'; '.join(flaws[:5])}{more}"
 

@@ -110,7 +110,7 @@ class OrderForm(forms.Form):
     def _show(self, problem: FieldProblem) -> None:
         parts = [part.replace("~1", "/").replace("~0", "~") for part in problem.pointer.split("/")[2:]]
         field = PREFIX + parts[0] if parts else None
-        inner = " → ".join(parts[1:])
+        inner = " → ".join(f"item {int(part) + 1}" if part.isdecimal() else part for part in parts[1:])
         text = f"{inner}: {problem.detail}" if inner else problem.detail
         self.add_error(field if field in self.fields else None, text)
 

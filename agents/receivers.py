@@ -13,12 +13,14 @@ from agents.queue import requeue, task_event
 from agents.states import TaskState
 from audit.events import EventType
 from audit.ledger import record
+from toolgate.approvals import REVIEW, STEP_UNKNOWN
 from toolgate.models import Approval, ApprovalState
 
 _REFUSALS = {
-    ApprovalState.REFUSED: ("approval_rejected", "{who} refused this call{note}. Nothing was run."),
-    ApprovalState.EXPIRED: ("approval_expired", "Nobody decided in time, so nothing was run. Retry to ask again."),
+    ApprovalState.REFUSED: ("approval_rejected", "{who} refused {what}{note}."),
+    ApprovalState.EXPIRED: ("approval_expired", "Nobody decided in time about {what}. Retry to ask again."),
 }
+_ASKED_ABOUT = {STEP_UNKNOWN: "a second run of this call", REVIEW: "the report"}
 
 
 def move_parked_task(sender: object, *, approval: Approval, now: datetime, **_: Any) -> None:
@@ -30,7 +32,8 @@ def move_parked_task(sender: object, *, approval: Approval, now: datetime, **_: 
     if approval.state in _REFUSALS:
         code, text = _REFUSALS[ApprovalState(approval.state)]
         note = f": {approval.note}" if approval.note else ""
-        message = text.format(who=approval.decided_by, note=note)
+        what = _ASKED_ABOUT.get(approval.kind, "this call")
+        message = text.format(who=approval.decided_by, what=what, note=note)
         if end_waiting(task, TaskError(code=code, message=message), now=now, actor=actor):
             agent = task.agent_id if registry.find_agent(task.agent_id) else metrics.UNKNOWN
             transaction.on_commit(lambda: metrics.count_failure(agent, code))

@@ -7,6 +7,7 @@ from datetime import datetime
 from agents.models import Run, Step, StepState, Task
 from agents.states import TERMINAL, TaskState
 from toolgate.models import Approval, ApprovalState, DecisionRecord
+from toolgate.types import Reason
 
 _OUTCOMES = {
     "retried": ("Went wrong, to be tried again", "retry", "ask"),
@@ -106,8 +107,9 @@ def _of_decisions(decisions: Iterable[DecisionRecord]) -> Iterator[Moment]:
 
 def describe_rule(decision: DecisionRecord) -> str:
     """Return why the gate decided so, and by which version of which rules."""
-    rules = ", ".join(decision.deciding_rules) or "no rule covers it"
-    return f"{decision.reason} · {rules} · policy version {decision.policy_version}"
+    none = "no rule covers it" if decision.reason == Reason.SKILL_NOT_ALLOWED else ""
+    rules = ", ".join(decision.deciding_rules) or none
+    return " · ".join(filter(None, (decision.reason, rules, f"policy version {decision.policy_version}")))
 
 
 def _of_steps(steps: Iterable[Step]) -> Iterator[Moment]:

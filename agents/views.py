@@ -81,6 +81,7 @@ def show_task(request: HttpRequest, task_id: str) -> HttpResponse:
     decisions, approvals = list_decisions_of_task(task_id), list_approvals_of_task(task_id)
     pending = [approval for approval in approvals if approval.state == ApprovalState.PENDING]
     steps = queries.list_steps(task_id)
+    tree = build_tree(task)
     told, is_away = tell_task(task, steps=steps, decisions=decisions)
     context = {
         "task": task,
@@ -103,7 +104,8 @@ def show_task(request: HttpRequest, task_id: str) -> HttpResponse:
         "refused_host": find_refused_host(task, decisions),
         "is_over": task.state in TERMINAL,
         "order_json": orjson.dumps(_order_of(task), option=orjson.OPT_INDENT_2).decode(),
-        "tree": build_tree(task),
+        "tree": tree,
+        "tree_cost": sum(branch.task.cost_micro for branch in tree if branch.task),
         "curl": _curl(request, task),
     }
     name = "agents/task_fragment.html" if request.htmx else "agents/task_detail.html"  # type: ignore[attr-defined]

@@ -23,6 +23,8 @@ _TASK_STATES: Final = {
 
 _DECISIONS: Final = {"allow": "called", "ask": "asked to call", "deny": "was refused"}
 _NO_SKILL: Final = "a skill"
+_TURN: Final = "a turn of its model"  # a step without a skill
+_REPORT: Final = "its report"  # what a review approves
 
 # Each follows the subject: the agent that the event is about, else the one who acted.
 _TEXTS: Final = {
@@ -106,11 +108,17 @@ def _name_of(actor: str | None) -> str:
 
 
 def _find_text(event: Mapping[str, Any]) -> str:
-    skill = event["skillId"] or _NO_SKILL
+    skill = _name_skill(event)
     if event["type"] == EventType.DECISION_MADE:
         return f"{_DECISIONS.get(event['decision'], 'asked the gate about')} {skill}"
     text = _TEXTS.get(event["type"], str(event["type"]))
     return text.format(skill=skill, actor=_name_of(event["actor"]))
+
+
+def _name_skill(event: Mapping[str, Any]) -> str:
+    if (event.get("body") or {}).get("kind") == "review":
+        return _REPORT
+    return str(event["skillId"] or (_TURN if event["type"].startswith("step.") else _NO_SKILL))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
 
 from toolgate import queries
-from toolgate.approvals import decide_approval
+from toolgate.approvals import REVIEW, decide_approval
 from toolgate.exceptions import ApprovalNotFound, GateError
 
 PAGE_SIZE = 50
@@ -45,7 +45,7 @@ def decide(request: HttpRequest, approval_id: str) -> HttpResponse:
         messages.error(request, "Nothing was decided: choose “Approve once” or “Refuse”.")
         return _back(request, approval_id)
     try:
-        decide_approval(
+        approval = decide_approval(
             approval_id,
             approve=answer == "approve",
             user=request.user.get_username(),
@@ -57,14 +57,17 @@ def decide(request: HttpRequest, approval_id: str) -> HttpResponse:
     except GateError as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, _tell(answer))
+        messages.success(request, _tell(answer, kind=approval.kind))
     return _back(request, approval_id)
 
 
-def _tell(answer: str) -> str:
+def _tell(answer: str, *, kind: str) -> str:
+    is_review = kind == REVIEW
     if answer == "approve":
-        return "Approved once. The task goes on with exactly these arguments."
-    return "Refused. Nothing was run, and the task ends with your answer."
+        done = "The report is the task's result." if is_review else "The task goes on with exactly these arguments."
+        return f"Approved once. {done}"
+    kept = "The report is no result" if is_review else "The call is not made"
+    return f"Refused. {kept}, and the task ends with your answer."
 
 
 def _back(request: HttpRequest, approval_id: str) -> HttpResponse:

@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 
 from audit.feed import to_item
 from orchestrator_site.looks import LOOKS, find_event_look
+from toolgate.approvals import REVIEW
 
 register = template.Library()
 
@@ -213,17 +214,19 @@ def rule_words(value: str) -> str:
 
 
 @register.filter
-def call_title(call: Any) -> str:
-    """Return what a call or task is about in one line: its skill and what it is done to, or that it is an own run."""
+def call_title(call: Any, agent: Any = None) -> str:
+    """Return what a call or task is about in one line: its skill and what it is done to, or whose own run it is."""
+    if _get(call, "kind") == REVIEW:
+        return f"Report of {inert(_get(call, 'agent_id'))}"
     skill, target = str(_get(call, "skill_id") or ""), call_target(call)
-    skill = skill or _run_title(_get(call, "input"))
+    skill = skill or _run_title(_get(call, "input"), agent)
     return f"{skill} on {target}" if target else skill
 
 
-def _run_title(value: Any) -> str:
+def _run_title(value: Any, agent: Any) -> str:
     steps = value.get("steps") if isinstance(value, Mapping) else None
     if not isinstance(steps, list):
-        return "Own run"
+        return f"Own run of {inert(agent.config.display_name)}" if agent else "Own run"
     return f"Workflow of {len(steps)} step{'' if len(steps) == 1 else 's'}"
 
 
@@ -233,6 +236,27 @@ def call_target(call: Any) -> str:
     arguments = _get(call, "arguments") or _get(call, "input") or {}
     named = [arguments.get(name) for name in TARGETS] if isinstance(arguments, Mapping) else []
     return next((inert(target)[:160] for target in named if target), "")
+
+
+@register.filter
+def long_texts(arguments: Any) -> list[tuple[str, str]]:
+    """Return the texts of a report that do not fit a line, by name."""
+    items = arguments.items() if isinstance(arguments, Mapping) else ()
+    return [(name, value) for name, value in items if isinstance(value, str) and not is_plain(value)]
+
+
+@register.filter
+def patch_lines(arguments: Any) -> list[tuple[str, str]]:
+    """Return what a patch takes away ("-") and puts in ("+"), line by line, each change under its number."""
+    changes = arguments.get("changes") if isinstance(arguments, Mapping) else None
+    if not isinstance(changes, list) or not all(isinstance(change, Mapping) for change in changes):
+        return []
+    lines: list[tuple[str, str]] = []
+    for number, change in enumerate(changes, 1):
+        texts = [(sign, change.get(name)) for sign, name in (("-", "oldText"), ("+", "newText"))]
+        lines.append(("", f"change {number}: {change.get('type', '')}"))
+        lines += [(sign, line) for sign, text in texts if isinstance(text, str) for line in text.splitlines()]
+    return lines if any(sign for sign, _ in lines) else []
 
 
 @register.simple_tag

@@ -46,7 +46,8 @@ def test_a_submitted_form_becomes_an_own_run() -> None:
     assert task.input == {"target": "examples/project", "suite": "lint", "timeout": 30}
     assert client.post(QA_FORM, sent)["Location"] == answer["Location"]
     assert Task.objects.count() == 1
-    assert "Own run on examples/project" in text_of(client.get(answer["Location"]))
+    page = text_of(client.get(answer["Location"]))
+    assert "Own run of Quality Assurance &amp; Verification on examples/project" in page
 
 
 def test_a_list_of_texts_is_one_a_line() -> None:
@@ -128,7 +129,7 @@ def test_a_workflow_that_cannot_be_carried_out_is_told_and_a_denial_is_audited()
     assert "wait for each other: a → a" in " ".join(answer.context["form"].errors["in_steps"])
     stranger = [{"name": "a", "agentId": "nobody", "input": {}}]
     answer = client.post(FLOW_FORM, fill(client, FLOW_FORM, in_steps=orjson.dumps(stranger).decode()))
-    assert "0 → agentId: There is no agent" in " ".join(answer.context["form"].errors["in_steps"])
+    assert "item 1 → agentId: There is no agent" in " ".join(answer.context["form"].errors["in_steps"])
     event = LedgerEvent.objects.get(type="task.refused")
     assert (event.agent_id, event.actor, event.reason) == ("nobody", "user:olga", "agent_unknown")
 
