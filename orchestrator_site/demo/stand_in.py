@@ -23,9 +23,9 @@ def begin() -> None:
     _server = LLMockServer().start()
     os.environ |= {
         "ORCHESTRATOR_DEMO": "1",
-        "OPENAI_API_KEY": "demo",
+        "OPENAI_API_KEY": "demo-stand-in",
         "OPENAI_BASE_URL": _server.base_url("openai"),
-        "ANTHROPIC_API_KEY": "demo",
+        "ANTHROPIC_API_KEY": "demo-stand-in",
         "ANTHROPIC_BASE_URL": _server.base_url("anthropic"),
     }
     os.environ.setdefault("ORCHESTRATOR_VAR", str(BASE_DIR / "var" / "demo"))
