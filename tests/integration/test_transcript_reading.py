@@ -174,7 +174,7 @@ def test_a_long_run_keeps_the_page_small_and_the_queries_few(trail: None) -> Non
         sizes.append(len(gzip.compress(page)))
         assert page.count(b"<details") > 4 * turns
         assert b"Cut here" in page
-    assert counts[0] == counts[1]
+    assert counts[1] - counts[0] <= 3  # what a page keeps for half a second may be read anew: fleet, budget
     assert counts[1] <= 20
     assert sizes[1] <= 60_000, sizes
 
