@@ -65,8 +65,8 @@ _TEXTS: Final = {
     EventType.BUDGET_RELEASED: "gave a reservation back",
     EventType.BUDGET_RECONCILED: "was charged the worst case of a call whose usage never arrived",
     EventType.BUDGET_REFUSED: "was stopped by a cap",
-    EventType.BUDGET_CROSSED: "crossed a threshold of a cap",
-    EventType.BUDGET_CAPPED: "set a cap",
+    EventType.BUDGET_CROSSED: "saw the fleet cross a threshold of its cap",
+    EventType.BUDGET_CAPPED: "set the cap of the fleet",
     EventType.PROVIDER_TRIPPED: "stopped asking a vendor that keeps failing",
     EventType.PROVIDER_RECOVERED: "may ask a vendor again",
     EventType.OUTPUT_REJECTED: "was told that its answer does not hold",
@@ -81,6 +81,12 @@ _TEXTS: Final = {
     EventType.TOKEN_ISSUED: "issued a token",
     EventType.TOKEN_REVOKED: "revoked a token",
     EventType.TOKEN_REFUSED: "used a token that was refused",
+}
+
+# The same about one agent.
+_OF_AN_AGENT: Final = {
+    EventType.BUDGET_CROSSED: "crossed a threshold of its cap",
+    EventType.BUDGET_CAPPED: "was given a cap by {actor}",
 }
 
 
@@ -111,7 +117,8 @@ def _find_text(event: Mapping[str, Any]) -> str:
     skill = _name_skill(event)
     if event["type"] == EventType.DECISION_MADE:
         return f"{_DECISIONS.get(event['decision'], 'asked the gate about')} {skill}"
-    text = _TEXTS.get(event["type"], str(event["type"]))
+    texts = _TEXTS | _OF_AN_AGENT if event["agentId"] else _TEXTS
+    text = texts.get(event["type"], str(event["type"]))
     return text.format(skill=skill, actor=_name_of(event["actor"]))
 
 

@@ -169,6 +169,31 @@ def test_who_submitted_is_not_offered_to_decide_and_is_refused_all_the_same() ->
     assert Approval.objects.get(id=approval.id).state == ApprovalState.PENDING
 
 
+@pytest.mark.parametrize("path", ["/approvals/{approval}/", "/tasks/{task}/", "/approvals/"])
+def test_a_review_speaks_of_the_report_and_not_of_a_call(path: str) -> None:
+    task, approval = make_waiting_task(kind="review", skill_id="report", arguments={"content": "# Title\nWords."})
+    page = text_of(sign_in("ana").get(path.format(approval=approval.id, task=task.id)))
+    assert "report" in page
+    assert "asks to call" not in page
+    assert "<code>report</code>" not in page
+    assert "Approve once" not in page
+
+
+def test_a_refused_review_ends_the_task_and_says_so() -> None:
+    task, approval = make_waiting_task(kind="review", skill_id="report", arguments={"content": "Words."})
+    sent = {"decision": "refuse", "note": "too short"}
+    page = text_of(sign_in("ana").post(f"/approvals/{approval.id}/decide/", sent, follow=True))
+    assert "The report is no result" in page
+    assert Task.objects.get(id=task.id).error_message == "ana refused the report: too short."
+
+
+def test_a_question_about_an_unknown_step_asks_whether_it_may_run_again() -> None:
+    _, approval = make_waiting_task(kind="step_unknown")
+    page = text_of(sign_in("ana").get(f"/approvals/{approval.id}/"))
+    assert "once more" in page
+    assert "Let it run again" in page
+
+
 @pytest.mark.parametrize("sent", [{}, {"decision": "force"}])
 def test_an_answer_that_is_none_decides_nothing(sent: dict[str, str]) -> None:
     _, approval = make_waiting_task()

@@ -112,6 +112,26 @@ def test_call_title_names_what_the_call_is_done_to() -> None:
     assert console.call_title(SimpleNamespace(skill_id="normalizer", input={"data": []})) == "normalizer"
 
 
+def test_call_title_says_whose_own_run_or_report_it_is() -> None:
+    run = SimpleNamespace(skill_id="", input={"target": "examples"})
+    agent = SimpleNamespace(config=SimpleNamespace(display_name="Quality"))
+    assert console.call_title(run, agent) == "Own run of Quality on examples"
+    assert console.call_title(run) == "Own run on examples"
+    review = SimpleNamespace(kind="review", agent_id="qa-agent", skill_id="report", arguments={"target": "elsewhere"})
+    assert console.call_title(review) == "Report of qa-agent"
+
+
+def test_a_patch_is_shown_line_by_line() -> None:
+    changes = [{"type": "replace", "oldText": "a\nb", "newText": "c"}, {"type": "delete", "oldText": "d"}]
+    told = [("", "change 1: replace"), ("-", "a"), ("-", "b"), ("+", "c"), ("", "change 2: delete"), ("-", "d")]
+    assert console.patch_lines({"changes": changes}) == told
+
+
+@pytest.mark.parametrize("arguments", [None, {}, {"changes": "all"}, {"changes": [1]}, {"changes": [{"oldText": 5}]}])
+def test_what_is_no_patch_has_no_lines(arguments: object) -> None:
+    assert console.patch_lines(arguments) == []
+
+
 # --- charts -----------------------------------------------------------------------------------------------------
 def test_bars_stack_to_their_sum_and_tell_their_numbers() -> None:
     hours = [(NOW, [30, 8, 2]), (NOW + timedelta(hours=1), [0, 0, 0])]

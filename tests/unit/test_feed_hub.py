@@ -282,6 +282,15 @@ async def test_five_hundred_readers_all_get_everything_in_order(start: Any) -> N
         ({"type": "task.succeeded"}, "agent-1", "finished"),
         ({"type": "task.submitted", "actor": "user:olga"}, "agent-1", "was given a task by olga"),
         ({"type": "user.logged-in", "actor": "user:ana", "agentId": None}, "ana", "signed in"),
+        ({"type": "step.finished"}, "agent-1", "finished normalizer"),
+        ({"type": "step.finished", "skillId": None}, "agent-1", "finished a turn of its model"),
+        (
+            {"type": "approval.asked", "skillId": "report", "body": {"kind": "review"}},
+            "agent-1",
+            "asks a person to approve its report",
+        ),
+        ({"type": "budget.capped", "actor": "user:ada", "agentId": None}, "ada", "set the cap of the fleet"),
+        ({"type": "budget.capped", "actor": "user:ada"}, "agent-1", "was given a cap by ada"),
         ({"type": "of.the-future", "actor": "system", "agentId": None, "skillId": None}, "system", "of.the-future"),
     ],
 )
