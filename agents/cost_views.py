@@ -1,6 +1,8 @@
 """Money, for people and for programs: parse, one call, respond."""
 
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
@@ -24,27 +26,32 @@ from toolgate.reading import read_query
 @require_safe
 def show_costs(request: HttpRequest) -> HttpResponse:
     """Show the month's money: spent, held and free, by agent, model and day, and the caps."""
+    return _show(request, asked={}, status=200)
+
+
+def _show(request: HttpRequest, *, asked: Mapping[str, Any], status: int) -> HttpResponse:
     context = {
+        "asked": asked,
         "costs": costs.read_costs(timezone.now()),
         "changes": costs.list_cap_changes(),
         "fleet_cap": find_cap(FLEET),
         "hard_cap": settings.COST_BUDGET_CAP,
         "rate": settings.USD_PER_GBP,
     }
-    return render(request, "agents/cost_detail.html", context)
+    return render(request, "agents/cost_detail.html", context, status=status)
 
 
 @require_POST
 def change_cap(request: HttpRequest) -> HttpResponse:
-    """Set the monthly cap of the fleet or of an agent, with a reason."""
+    """Set the monthly cap of the fleet or of an agent, with a reason; what is refused stays in the form."""
     scope, reason = request.POST.get("scope", ""), request.POST.get("reason", "")
     user = request.user.get_username()
     try:
         set_cap(scope, _read_pounds(request.POST.get("pounds", "")), author=user, reason=reason, now=timezone.now())
     except CapRefused as error:
         messages.error(request, str(error))
-    else:
-        messages.success(request, "The cap is set and in force. Calls that are under way are not touched.")
+        return _show(request, asked=request.POST, status=422)
+    messages.success(request, "The cap is set and in force. Calls that are under way are not touched.")
     return redirect("console:cost")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from django.utils.html import escape
 
 from agents import registry
 from agents.budget import month_of
@@ -103,8 +104,10 @@ def test_a_cap_is_set_with_its_reason() -> None:
     ],
 )
 def test_a_cap_that_cannot_be_set_says_why(form: dict[str, str]) -> None:
-    page = text_of(sign_in("ada").post("/cost/cap/", form, follow=True))
+    page = text_of(sign_in("ada").post("/cost/cap/", form))
     assert "othing" in page
+    for name in form.keys() & {"pounds", "reason"}:
+        assert f'name="{name}" value="{escape(form[name])}"' in page
     assert not CapChange.objects.exists()
 
 

@@ -149,7 +149,7 @@ def _check_status(response: requests.Response) -> None:
     if status != 429 and status < 500:
         return
     code = "rate_limited_by_source" if status == 429 else "server_error"
-    message = f"The source answered {status}. Nothing was kept; it will be tried again."
+    message = f"The source answered {status}. Nothing was kept."
     written = response.headers.get("Retry-After", "")
     wait = min(int(written), MAX_RETRY_AFTER_SECONDS) if written.isascii() and written.isdigit() else None
     raise SkillError(code, message, retryable=True, retry_after_seconds=wait)
@@ -179,9 +179,7 @@ def _translate_errors(target: Target) -> Iterator[None]:
         message = f"{host} resolves to an address that is not a public one. Nothing was sent to it."
         raise SkillRefused("address_not_allowed", message) from None
     except socket.gaierror:
-        raise SkillError(
-            "dns_failed", f"{host} could not be resolved; it will be tried again.", retryable=True
-        ) from None
+        raise SkillError("dns_failed", f"{host} could not be resolved.", retryable=True) from None
     except requests.Timeout:
         raise timed_out() from None
     except requests.exceptions.SSLError:
@@ -190,5 +188,5 @@ def _translate_errors(target: Target) -> Iterator[None]:
     except requests.exceptions.ContentDecodingError:
         raise SkillError("bad_response", f"{host} sent an answer that cannot be unpacked.") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
-        message = f"The connection to {host} failed; it will be tried again."
+        message = f"The connection to {host} failed."
         raise SkillError("connection_failed", message, retryable=True) from None

@@ -77,7 +77,7 @@ class Guard:
 
 def timed_out() -> SkillError:
     """Return the error for a fetch past its deadline."""
-    message = "The source did not answer in time. Nothing was kept; it will be tried again."
+    message = "The source did not answer in time. Nothing was kept."
     return SkillError("timeout", message, retryable=True)
 
 
