@@ -13,10 +13,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from agents import control, queries, queue, registry
-from agents.admission import OrderBody, WorkflowBody, admit_order, is_id, read_key
 from agents.exceptions import ArtifactNotFound, FileTooLarge
 from agents.files import open_artifact, store_upload
 from agents.models import Task
+from agents.ordering.admission import OrderBody, WorkflowBody, admit_order, is_id, read_key
 from agents.registry import RegisteredAgent
 from agents.states import TaskState
 from agents.wire import AgentDetailWire, AgentPage, FileWire, SkillPage, TaskPage, TaskWire

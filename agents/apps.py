@@ -9,7 +9,7 @@ class AgentsConfig(AppConfig):
     def ready(self) -> None:
         from django.conf import settings
 
-        from agents.pricing import use_own_prices
+        from agents.money.pricing import use_own_prices
         from agents.receivers import move_parked_task
         from toolgate.signals import approval_decided
 

@@ -13,7 +13,7 @@ from agents.models import Task
 from agents.orders import WORKFLOW
 from agents.queue import requeue, task_event, wake_on_commit
 from agents.states import TERMINAL, TaskState
-from agents.workflow import Workflow, find_restarts, make_plan
+from agents.workflows.plan import Workflow, find_restarts, make_plan
 from audit.events import EventType
 from audit.ledger import record
 from audit.transactions import write_transaction

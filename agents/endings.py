@@ -11,6 +11,7 @@ from django.db.models.functions import Greatest
 from agents import control, engine, metrics
 from agents.border import find_redactor
 from agents.models import Artifact, Run, Step, StepState, Task
+from agents.money.spending import reconcile_run
 from agents.orders import (
     WORKFLOW,
     Cancelled,
@@ -26,7 +27,6 @@ from agents.orders import (
     Waiting,
 )
 from agents.queue import digest_of, run_event, task_event, wake_on_commit
-from agents.spending import reconcile_run
 from agents.states import TERMINAL, TaskState
 from audit.events import Event, EventType
 from audit.ledger import record

@@ -16,9 +16,9 @@ from django.db.models.functions import Greatest
 
 from agents.endings import end_lost
 from agents.models import Run, Step, StepState, Task, Worker
+from agents.money.spending import reconcile_run
 from agents.orders import WORKFLOW
 from agents.queue import requeue, task_event
-from agents.spending import reconcile_run
 from agents.states import TaskState
 from audit.events import EventType
 from audit.ids import new_id

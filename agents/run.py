@@ -24,7 +24,6 @@ from django.db import InterfaceError, OperationalError
 from agents import artifacts, claiming, failures, metrics, registry
 from agents.answers import Answer, check_answer
 from agents.calls import Passage, Wish, close_call, pass_gate, tell_error, tell_output
-from agents.children import advance_workflow
 from agents.conversation import Told, is_answer
 from agents.endings import finish
 from agents.flow import Flow, LeaseLost, Opened
@@ -36,6 +35,7 @@ from agents.sessions import Session, open_session, read_facts
 from agents.skills.base import SkillContext, SkillError, SkillModel, dump
 from agents.turns import Turn, clean_reply, close_turn, fail_turn, open_turn
 from agents.types import AgentConfig
+from agents.workflows.children import advance_workflow
 from toolgate import enforcement
 from toolgate.enforcement import Permit
 

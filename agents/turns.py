@@ -12,13 +12,14 @@ from typing import Any
 import orjson
 from django.conf import settings
 
-from agents import registry, spending, steps
+from agents import registry, steps
 from agents.border import find_redactor
-from agents.budget import Refusal
 from agents.conversation import write_reply
 from agents.models import StepState
+from agents.money import spending
+from agents.money.budget import Refusal
+from agents.money.pricing import PriceUnknown, bound_input_tokens, price_bound
 from agents.orders import Failed, Lease, TaskError
-from agents.pricing import PriceUnknown, bound_input_tokens, price_bound
 from agents.providers.base import ModelReply, ModelRequest, ProviderError, ToolCall
 from agents.queue import run_event
 from agents.sessions import Session

@@ -10,11 +10,9 @@ from django.utils import timezone
 from django.utils.crypto import get_random_string
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from agents import control, queries, queue, registry, versions
-from agents.admission import admit_task, record_refusal
+from agents import control, queries, queue, registry
 from agents.advice import find_advice
-from agents.budget import agent_scope
-from agents.costs import read_account
+from agents.editing import versions
 from agents.exceptions import (
     AdmissionRefused,
     ArtifactNotFound,
@@ -24,15 +22,18 @@ from agents.exceptions import (
     TaskStateConflict,
 )
 from agents.files import open_artifact
-from agents.forms import OrderForm, build_order_form, initial_from_input
 from agents.models import Task
+from agents.money.budget import agent_scope
+from agents.money.costs import read_account
+from agents.ordering.admission import admit_task, record_refusal
+from agents.ordering.forms import OrderForm, build_order_form, initial_from_input
 from agents.orders import Order
 from agents.providers.vendors import is_configured
 from agents.results import read_result
 from agents.states import TERMINAL, TaskState
-from agents.timeline import build_timeline
-from agents.transcripts import open_transcript, tell_task
-from agents.tree import build_tree
+from agents.transcript.reading import open_transcript, tell_task
+from agents.transcript.timeline import build_timeline
+from agents.workflows.tree import build_tree
 from audit.exceptions import StoreUnavailable
 from toolgate.exceptions import GateError
 from toolgate.models import ApprovalState, DecisionRecord

@@ -3,8 +3,8 @@
 from django.urls import URLPattern, URLResolver, path, re_path
 
 from agents import api as agents
-from agents.cost_views import Budget
-from agents.transcript_api import TaskTranscript
+from agents.money.views import Budget
+from agents.transcript.api import TaskTranscript
 from audit.api import AuditEventList
 from orchestrator_site.health import DeepHealth
 from orchestrator_site.schema import SchemaView, show_docs, show_schema_file

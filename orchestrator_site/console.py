@@ -15,8 +15,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 
-from agents.budget import FLEET, WARN_PERCENT
-from agents.costs import Account, read_account
+from agents.money.budget import FLEET, WARN_PERCENT
+from agents.money.costs import Account, read_account
 from audit.status import get_ledger_status
 from orchestrator_site.roles import Permission, permissions_of
 from toolgate.models import Approval, ApprovalState

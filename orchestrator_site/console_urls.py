@@ -2,9 +2,9 @@
 
 from django.urls import path
 
-from agents import cost_views as cost
-from agents import editing_views as editing
 from agents import views as agents
+from agents.editing import views as editing
+from agents.money import views as cost
 from audit import views as audit
 from orchestrator_site import views as site
 from orchestrator_site.console import require

@@ -21,8 +21,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from agents import circuits, registry
-from agents.costs import refresh_cost_gauges
 from agents.models import Task
+from agents.money.costs import refresh_cost_gauges
 from agents.providers.vendors import list_configured
 from agents.states import TaskState
 from audit.access import Refusal

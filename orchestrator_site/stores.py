@@ -70,7 +70,7 @@ def refuse_unapplied() -> None:
 
 def seed() -> None:
     """Make what is missing of fleet, policy, first users and examples, and bring the budget's caps up to date."""
-    from agents.caps import follow_caps
+    from agents.money.caps import follow_caps
     from agents.registry import seed_agents
     from orchestrator_site.bootstrap import bootstrap_users, copy_examples
     from toolgate.seed import seed_policy

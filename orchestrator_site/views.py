@@ -10,8 +10,8 @@ from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
 
-from agents.budget import FLEET
-from agents.costs import read_account
+from agents.money.budget import FLEET
+from agents.money.costs import read_account
 from agents.registry import list_agents
 from orchestrator_site import overview
 from orchestrator_site.console import THEME_COOKIE, THEMES, find_permissions, read_counts

@@ -20,7 +20,13 @@ NO_MODEL = (
     "No model is configured, so agents cannot think yet: set OPENAI_API_KEY or ANTHROPIC_API_KEY, or OPENAI_BASE_URL "
     "for a server of your own. `make demo` shows agents without a key."
 )
-SCOPES = (Permission.AGENTS_READ, Permission.BUDGET_READ, Permission.FILES_WRITE, Permission.TASKS_READ, Permission.TASKS_WRITE)
+SCOPES = (
+    Permission.AGENTS_READ,
+    Permission.BUDGET_READ,
+    Permission.FILES_WRITE,
+    Permission.TASKS_READ,
+    Permission.TASKS_WRITE,
+)
 ORDER = (
     '{"agentId": "normalization-agent", "skillId": "normalizer", "input": {"data": {"due": "4/1/26", "amount": '
     '"£1,204.00"}, "schema": {"due": {"type": "date"}, "amount": {"type": "currency"}}}}'

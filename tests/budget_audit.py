@@ -94,9 +94,10 @@ def _check_events(rows: list[dict[str, Any]]) -> list[str]:
 
 def _check_free(now: datetime) -> list[str]:
     """Hold all that is free in the month after next, to the last micro-dollar, and give it back."""
-    from agents import caps, registry, spending
-    from agents.budget import FLEET, month_of
+    from agents import registry
     from agents.models import BudgetAccount
+    from agents.money import caps, spending
+    from agents.money.budget import FLEET, month_of
     from agents.orders import Lease
     from agents.types import AgentConfig
     from audit.transactions import write_transaction

@@ -145,7 +145,7 @@ class StormWorker:
         """Raise or lower a cap, often below what is spent and held."""
         from django.conf import settings
 
-        from agents.caps import set_cap
+        from agents.money.caps import set_cap
 
         scope = self.random.choice(["fleet", *(f"agent:{agent}" for agent in AGENTS)])
         pounds = (settings.COST_BUDGET_CAP * self.random.randint(0, 100) / 100).quantize(Decimal("0.01"))
@@ -186,9 +186,9 @@ class StormWorker:
 
     def reserve(self, holding: Holding, now: datetime) -> None:
         """Hold the worst case of a call whose true usage is chosen here, below it."""
-        from agents.pricing import price_bound
+        from agents.money.pricing import price_bound
+        from agents.money.spending import reserve
         from agents.providers.base import Usage
-        from agents.spending import reserve
         from audit.ids import new_id
 
         model, roll = self.random.choice(MODELS), self.random
@@ -205,7 +205,7 @@ class StormWorker:
 
     def forward(self, holding: Holding, now: datetime) -> None:
         """Carry a call on: dispatch it, or close it."""
-        from agents.spending import mark_dispatched, release, settle
+        from agents.money.spending import mark_dispatched, release, settle
 
         call = self.random.choice(holding.calls)
         if not call.dispatched and self.random.random() < 0.85:
@@ -225,7 +225,7 @@ class StormWorker:
 
     def settle_again(self, holding: Holding, now: datetime) -> None:
         """Close a call once more, which changes nothing."""
-        from agents.spending import release, settle
+        from agents.money.spending import release, settle
 
         assert holding.closed is not None
         reservation_id, charged = holding.closed
@@ -290,7 +290,7 @@ def _in_child(function: Callable[..., None], *arguments: Any) -> None:
 
 
 def _work(storm: Storm, slot: int, generation: int, unconditional: bool) -> None:
-    from agents import spending
+    from agents.money import spending
 
     if unconditional:
         spending._HOLD = UNCONDITIONAL
@@ -301,7 +301,11 @@ def _load() -> None:
     """Import what the children need, once; none of it opens a connection."""
     import django.db.backends.postgresql.base  # noqa: F401
 
-    from agents import endings, leases, pricing, spending, steps  # noqa: F401
+    from agents import endings, leases, steps  # noqa: F401
+    from agents.money import (
+        pricing,
+        spending,  # noqa: F401
+    )
     from tests import budget_audit  # noqa: F401
 
     for model in MODELS:
@@ -312,7 +316,7 @@ def _prepare() -> None:
     from django.core.management import call_command
     from django.db import connection
 
-    from agents.caps import follow_caps
+    from agents.money.caps import follow_caps
     from agents.registry import seed_agents
 
     for app in ("audit", "agents"):

@@ -8,7 +8,7 @@ from typing import Any, Final
 from django import template
 from django.conf import settings
 
-from agents.budget import to_pounds, write_pounds
+from agents.money.budget import to_pounds, write_pounds
 from orchestrator_site.charts import draw_bars
 from orchestrator_site.templatetags.console import NOTHING
 

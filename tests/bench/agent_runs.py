@@ -42,7 +42,8 @@ SUMMARY = orjson.dumps(
 LIMITS = {"COST_BUDGET_CAP": "100000", "MAX_TASKS_PER_SECOND": "1000000", "RESERVED_SLOTS": "0"}
 _PUBLISH = """
 from django.utils import timezone
-from agents import editing, registry
+from agents import registry
+from agents.editing import drafts as editing
 from agents.skills.base import dump
 config = dump(registry.get_agent({agent_id!r}).config) | {changes!r}
 draft = editing.save_draft({agent_id!r}, config, author="bench", now=timezone.now())
@@ -50,7 +51,7 @@ editing.publish_draft(draft.id, author="bench", reason="limits for a measurement
 """
 _SET_STATUS = """
 from django.utils import timezone
-from agents import editing
+from agents.editing import drafts as editing
 from agents.types import AgentStatus
 editing.set_status({agent_id!r}, AgentStatus({status!r}), author="bench", reason="a measurement", now=timezone.now())
 """

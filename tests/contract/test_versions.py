@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from agents import editing, registry
+from agents import registry
+from agents.editing import drafts as editing
 from agents.models import AgentDraft, Task
 from agents.skills.base import SkillError, dump
 from agents.types import AgentStatus

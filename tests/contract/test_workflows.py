@@ -9,13 +9,14 @@ import pytest
 from django.db import IntegrityError, connections
 from django.utils import timezone
 
-from agents import children, claiming, control, leases, queue
+from agents import claiming, control, leases, queue
 from agents.endings import finish
 from agents.exceptions import TaskStateConflict
 from agents.models import Run, Task
 from agents.orders import WORKFLOW, Cancelled, Succeeded, Waiting
 from agents.skills.base import SkillError
 from agents.states import TERMINAL
+from agents.workflows import children
 from audit.models import LedgerEvent
 from audit.transactions import write_transaction
 from tests.contract.conftest import AGENT

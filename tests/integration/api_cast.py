@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.utils import timezone
 
-from agents.admission import forget_pace
+from agents.ordering.admission import forget_pace
 from agents.registry import forget_fleet, seed_agents
 from audit.models import LedgerEvent
 from orchestrator_site.roles import Permission, Role

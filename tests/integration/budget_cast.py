@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from agents.budget import Refusal
 from agents.models import BudgetAccount, Reservation, Step, Task
+from agents.money.budget import Refusal
+from agents.money.spending import mark_dispatched, reserve
 from agents.orders import Lease
 from agents.providers.base import Usage
 from agents.registry import get_agent
-from agents.spending import mark_dispatched, reserve
 from agents.types import AgentConfig
 from audit.ids import new_id
 from audit.models import LedgerEvent

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, reverse
 
-from agents.editing import save_draft
+from agents.editing.drafts import save_draft
 from agents.registry import get_agent
 from agents.skills.base import dump
 from orchestrator_site import console_urls

@@ -10,10 +10,10 @@ from django.utils import timezone
 from django.utils.html import escape
 
 from agents import registry
-from agents.budget import month_of
-from agents.caps import set_cap
 from agents.models import BudgetAccount, CapChange, Reservation
-from agents.spending import settle
+from agents.money.budget import month_of
+from agents.money.caps import set_cap
+from agents.money.spending import settle
 from agents.wire import BudgetWire
 from audit.transactions import write_transaction
 from orchestrator_site.console import forget_budget_alert
@@ -125,7 +125,7 @@ def test_every_page_tells_when_the_cap_is_near(pounds: str, told: str) -> None:
 
 
 def test_every_page_tells_when_a_call_did_not_fit() -> None:
-    from agents.budget import Refusal
+    from agents.money.budget import Refusal
     from tests.integration.budget_cast import try_hold
 
     cap("0.0001")

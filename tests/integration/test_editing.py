@@ -7,8 +7,10 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from agents import editing, registry, versions
-from agents.configs import read_config, read_file, write_file
+from agents import registry
+from agents.editing import drafts as editing
+from agents.editing import versions
+from agents.editing.configs import read_config, read_file, write_file
 from agents.exceptions import ConfigInvalid, DraftNotFound, EditConflict, NothingToChange, VersionNotFound
 from agents.models import Agent, AgentDraft, AgentVersion, Task
 from agents.skills.base import dump

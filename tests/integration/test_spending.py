@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from agents.budget import Refusal
-from agents.caps import find_cap, follow_caps, set_cap
 from agents.exceptions import CapRefused, ReservationClosed
 from agents.models import BudgetAccount, CapChange, DailyCost, Reservation, Step, Task
+from agents.money.budget import Refusal
+from agents.money.caps import find_cap, follow_caps, set_cap
+from agents.money.spending import mark_dispatched, reconcile_run, release, settle
 from agents.orders import Cancelled, Failed, Released, Retried, Succeeded, TaskError
 from agents.providers.base import Usage
 from agents.registry import forget_fleet, seed_agents
-from agents.spending import mark_dispatched, reconcile_run, release, settle
 from audit.transactions import write_transaction
 from tests.integration.budget_cast import (
     AGENT,

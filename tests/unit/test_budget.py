@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents import budget
-from agents.budget import explain_refusal, find_threshold, forecast_micro, list_crossed, month_of, write_pounds
+from agents.money import budget
+from agents.money.budget import explain_refusal, find_threshold, forecast_micro, list_crossed, month_of, write_pounds
 
 RATE = Decimal("1.31")
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from agents.config_diff import LABELS, LONG, Line, diff_configs, flatten_config, merge_configs
+from agents.editing.diff import LABELS, LONG, Line, diff_configs, flatten_config, merge_configs
 from agents.registry import read_fleet
 from agents.skills.base import dump
 from agents.types import AgentConfig

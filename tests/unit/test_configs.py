@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from agents.configs import MAX_SCHEMA_BYTES, read_config
+from agents.editing.configs import MAX_SCHEMA_BYTES, read_config
+from agents.editing.examples import make_example
 from agents.exceptions import ConfigInvalid
 from agents.registry import read_fleet
-from agents.schema_examples import make_example
 from agents.schemas import list_problems
 from agents.skills.base import dump
 

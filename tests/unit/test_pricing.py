@@ -13,7 +13,7 @@ from genai_prices.types import ModelPrice, TieredPrices
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.pricing import PriceUnknown, bound_input_tokens, price_bound, price_usage, use_own_prices
+from agents.money.pricing import PriceUnknown, bound_input_tokens, price_bound, price_usage, use_own_prices
 from agents.providers.base import ModelMessage, ModelRequest, ToolCall, ToolMessage, ToolSpec, Usage, UserMessage
 from orchestrator_site.env import read_prices
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from agents.states import TERMINAL, TaskState
-from agents.workflow import (
+from agents.workflows.plan import (
     MAX_DEPTH,
     MAX_STEPS,
     SKIPPED,

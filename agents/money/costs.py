@@ -10,7 +10,8 @@ from django.conf import settings
 from django.db.models import Min, Sum
 
 from agents import metrics, registry
-from agents.budget import (
+from agents.models import BudgetAccount, CapChange, DailyCost, Reservation
+from agents.money.budget import (
     FLEET,
     MILLION,
     NO_CAP,
@@ -25,8 +26,7 @@ from agents.budget import (
     start_of_recent,
     to_pounds,
 )
-from agents.caps import find_cap_micro
-from agents.models import BudgetAccount, CapChange, DailyCost, Reservation
+from agents.money.caps import find_cap_micro
 from audit.wire import format_at
 
 MAX_SHOWN = 50

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from agents import registry
 from agents.models import Task
 from agents.states import TERMINAL
-from agents.workflow import Workflow, WorkflowStep
+from agents.workflows.plan import Workflow, WorkflowStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

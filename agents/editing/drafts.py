@@ -15,11 +15,11 @@ from typing import Any, Final
 from django.db import transaction
 
 from agents import queue, registry
-from agents.caps import follow_caps
-from agents.config_diff import Change, diff_configs, merge_configs
-from agents.configs import read_config
+from agents.editing.configs import read_config
+from agents.editing.diff import Change, diff_configs, merge_configs
 from agents.exceptions import DraftNotFound, EditConflict, NothingToChange, VersionNotFound
 from agents.models import Agent, AgentDraft, AgentVersion, Task
+from agents.money.caps import follow_caps
 from agents.orders import Order
 from agents.registry import AgentNotFound
 from agents.skills.base import dump

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from agents.budget import to_pounds, write_pounds
 from agents.models import Step, StepState
-from agents.timeline import EFFECTS, Fold, Moment, describe_rule
+from agents.money.budget import to_pounds, write_pounds
+from agents.transcript.timeline import EFFECTS, Fold, Moment, describe_rule
 from audit.wire import format_at
 from toolgate.models import DecisionRecord
 

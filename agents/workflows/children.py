@@ -8,12 +8,13 @@ from typing import Any
 import orjson
 from django.conf import settings
 
-from agents import admission, artifacts, queue, registry
+from agents import artifacts, queue, registry
 from agents.exceptions import AgentError, InputInvalid
 from agents.models import Task
+from agents.ordering import admission
 from agents.orders import Cancelled, Ending, Failed, Lease, Order, Released, Succeeded, TaskError, Waiting
 from agents.states import TaskState
-from agents.workflow import (
+from agents.workflows.plan import (
     SKIPPED,
     Plan,
     ReferenceBroken,

@@ -13,7 +13,10 @@ from django.conf import settings
 from django.db import connection
 
 from agents import registry
-from agents.budget import (
+from agents.claiming import CLAIM_LOCK
+from agents.exceptions import CapRefused
+from agents.models import BudgetAccount, CapChange
+from agents.money.budget import (
     AGENT_PREFIX,
     FLEET,
     MILLION,
@@ -27,9 +30,6 @@ from agents.budget import (
     to_micro_usd,
     write_pounds,
 )
-from agents.claiming import CLAIM_LOCK
-from agents.exceptions import CapRefused
-from agents.models import BudgetAccount, CapChange
 from audit.events import Event, EventType
 from audit.ledger import record
 from audit.transactions import write_transaction

@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 
 from agents import queries
 from agents.api import CURSOR, actor_of
-from agents.transcripts import MAX_PAGE, read_page
+from agents.transcript.reading import MAX_PAGE, read_page
 from agents.wire import TranscriptPage
 from audit.exceptions import BadQuery, StoreUnavailable
 from toolgate.reading import read_limit, read_query

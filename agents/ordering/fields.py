@@ -8,7 +8,7 @@ from django import forms
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 
-from agents import tables
+from agents.ordering import tables
 
 MAX_DEPTH = 100
 MAX_WIDTH = 100  # characters of a line before a value is spread over more

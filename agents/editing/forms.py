@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from django import forms
 
-from agents.config_diff import LABELS
-from agents.configs import MAX_FILE_BYTES, read_config, read_file
+from agents.editing.configs import MAX_FILE_BYTES, read_config, read_file
+from agents.editing.diff import LABELS
 from agents.exceptions import ConfigInvalid
-from agents.form_fields import JsonField
+from agents.ordering.fields import JsonField
 from agents.schemas import list_problems
 from agents.types import AgentConfig, Tier
 from toolgate.reading import FieldProblem

@@ -15,10 +15,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents import costs
-from agents.budget import FLEET
-from agents.caps import find_cap, set_cap
 from agents.exceptions import CapRefused
+from agents.money import costs
+from agents.money.budget import FLEET
+from agents.money.caps import find_cap, set_cap
 from agents.wire import BudgetWire
 from toolgate.reading import read_query
 

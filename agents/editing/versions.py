@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agents import registry
-from agents.config_diff import Change, diff_configs
+from agents.editing.diff import Change, diff_configs
 from agents.exceptions import VersionNotFound
 from agents.models import AgentDraft, AgentVersion, Task
 from agents.types import AgentConfig

@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 
-from agents.form_fields import DocumentField, JsonField, LinesField, RowsFileField
+from agents.ordering.fields import DocumentField, JsonField, LinesField, RowsFileField
 
 PREFIX = "in_"  # before every field that stems from the schema
 FILE_SUFFIX = "_file"

@@ -20,7 +20,9 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from agents import metrics
-from agents.budget import (
+from agents.exceptions import ReservationClosed
+from agents.models import BudgetAccount, Reservation, ReservationState
+from agents.money.budget import (
     FLEET,
     Refusal,
     ScopeKind,
@@ -33,11 +35,9 @@ from agents.budget import (
     to_pounds,
     write_pounds,
 )
-from agents.caps import open_account, take_turn, tell_crossed
-from agents.exceptions import ReservationClosed
-from agents.models import BudgetAccount, Reservation, ReservationState
+from agents.money.caps import open_account, take_turn, tell_crossed
+from agents.money.pricing import PriceUnknown, price_usage
 from agents.orders import Lease
-from agents.pricing import PriceUnknown, price_usage
 from agents.providers.base import Usage
 from audit.events import Event, EventType
 from audit.ids import new_id

@@ -11,11 +11,11 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.utils import timezone
 
-from agents.admission import check_input
 from agents.exceptions import InputInvalid, OrderRefused, WorkflowInvalid
 from agents.files import store_upload
-from agents.form_builder import FILE_MARK, FILE_SUFFIX, PATH_FIELDS, PREFIX, Schema, build_fields
-from agents.form_fields import DocumentField
+from agents.ordering.admission import check_input
+from agents.ordering.builder import FILE_MARK, FILE_SUFFIX, PATH_FIELDS, PREFIX, Schema, build_fields
+from agents.ordering.fields import DocumentField
 from agents.skills.base import Skill
 from agents.types import AgentConfig
 from toolgate.reading import FieldProblem

@@ -9,7 +9,7 @@ import orjson
 
 from agents.models import Step, Task
 from agents.queue import task_event
-from agents.transcript_view import NOTHING, Told, tell_run
+from agents.transcript.telling import NOTHING, Told, tell_run
 from audit.events import EventType
 from audit.exceptions import StoreUnavailable
 from audit.ledger import record

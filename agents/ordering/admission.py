@@ -26,10 +26,10 @@ from agents.exceptions import (
     SkillUnknown,
     WorkflowInvalid,
 )
-from agents.input_problems import list_input_problems
+from agents.ordering.problems import list_input_problems
 from agents.orders import Order
 from agents.queue import digest_of
-from agents.workflow import MAX_STEPS, WorkflowStep, find_references, is_inner, list_steps
+from agents.workflows.plan import MAX_STEPS, WorkflowStep, find_references, is_inner, list_steps
 from audit.events import Event, EventType
 from audit.ledger import record
 from audit.transactions import write_transaction

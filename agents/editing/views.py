@@ -10,15 +10,17 @@ from django.utils import timezone
 from django.utils.crypto import get_random_string
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from agents import editing, registry, versions
-from agents.admission import admit_task
-from agents.config_diff import LABELS, diff_configs, merge_configs
-from agents.configs import write_file
-from agents.editing_forms import ConfigForm, ImportForm, TryForm, write_json
+from agents import registry
+from agents.editing import drafts as editing
+from agents.editing import versions
+from agents.editing.configs import write_file
+from agents.editing.diff import LABELS, diff_configs, merge_configs
+from agents.editing.examples import make_example
+from agents.editing.forms import ConfigForm, ImportForm, TryForm, write_json
 from agents.exceptions import AdmissionRefused, ConfigInvalid, EditRefused, VersionNotFound
 from agents.models import AgentDraft, Task
+from agents.ordering.admission import admit_task
 from agents.registry import AgentNotFound, RegisteredAgent
-from agents.schema_examples import make_example
 from agents.skills.base import dump
 from agents.types import AgentConfig, AgentStatus
 from toolgate.exceptions import GateError

@@ -1,0 +1,1 @@
+"""Agents as people edit them: drafts, versions, the difference between two, files in and out, and their pages."""

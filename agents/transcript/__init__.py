@@ -1,0 +1,1 @@
+"""What was said in a run, as pages, downloads and the API tell it."""
