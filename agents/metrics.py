@@ -27,6 +27,11 @@ TOTAL_COST_PER_DAY = Gauge(
 BUDGET_SPENT = Gauge("budget_spent_gbp", "Spent by the fleet this month", multiprocess_mode="mostrecent")
 BUDGET_RESERVED = Gauge("budget_reserved_gbp", "Held by the fleet for open calls", multiprocess_mode="mostrecent")
 BUDGET_CAP = Gauge("budget_cap_gbp", "The fleet's cap for this month", multiprocess_mode="mostrecent")
+BUDGET_THRESHOLD = Gauge(
+    "budget_threshold_percent",
+    "The highest of 50, 80 and 100 % of the fleet's cap that this month's spend has crossed, or 0",
+    multiprocess_mode="mostrecent",
+)
 BUDGET_REFUSALS = Counter("budget_refusals_total", "Model calls that did not fit under a cap", ["scope"])
 BUDGET_OVERRUNS = Counter("budget_overruns_total", "Model calls that cost more than their worst case")
 OTHER_MODEL = "other"  # one that no tier names

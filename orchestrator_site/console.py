@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 
-from agents.money.budget import FLEET, WARN_PERCENT
+from agents.money.budget import FLEET, THRESHOLDS
 from agents.money.costs import Account, read_account
 from audit.status import get_ledger_status
 from orchestrator_site.roles import Permission, permissions_of
@@ -169,14 +169,14 @@ def read_audit_state() -> AuditState:
 
 
 def read_budget_alert() -> Account | None:
-    """Return the fleet's month if 80 % of its cap is spent or a call did not fit; at most a second old."""
+    """Return the fleet's month if half of its cap is spent or a call did not fit; at most a second old."""
     return _read_alert(int(monotonic()))
 
 
 @lru_cache(maxsize=1)
 def _read_alert(second: int) -> Account | None:
     fleet = read_account(FLEET, now=timezone.now())
-    return fleet if fleet.percent >= WARN_PERCENT or fleet.is_refused else None
+    return fleet if fleet.percent >= THRESHOLDS[0] or fleet.is_refused else None
 
 
 forget_budget_alert = _read_alert.cache_clear  # for tests

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 MILLION: Final = 1_000_000
 THRESHOLDS: Final = (50, 80, 100)  # per cent of a month's cap, each told of once
-WARN_PERCENT: Final = 80
+WARN_PERCENT: Final = 80  # from here on it is a warning, not a piece of news
 NO_CAP: Final = 10**15  # a thousand million dollars: an agent without a cap of its own still has an account
 OLD_RESERVATION: Final = timedelta(minutes=10)  # no single model call takes so long: somebody should look
 RECENT: Final = timedelta(days=7)  # what the forecast goes by

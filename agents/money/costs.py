@@ -16,7 +16,9 @@ from agents.money.budget import (
     MILLION,
     NO_CAP,
     OLD_RESERVATION,
+    WARN_PERCENT,
     agent_scope,
+    find_threshold,
     forecast_micro,
     month_key,
     month_of,
@@ -56,6 +58,11 @@ class Account:
     def used_percent(self) -> int:
         """Share of the cap that is spent or held, at most 100: where the meter ends."""
         return min(100, percent_of(self.spent + self.held, self.cap)) if self.cap is not None else 0
+
+    @property
+    def is_warning(self) -> bool:
+        """Say whether the month's cap comes near."""
+        return self.percent >= WARN_PERCENT
 
     @property
     def is_stopped(self) -> bool:
@@ -225,3 +232,4 @@ def refresh_cost_gauges(agent_ids: Iterable[str], *, now: datetime) -> None:
     metrics.BUDGET_SPENT.set(float(to_pounds(fleet.spent, rate)))
     metrics.BUDGET_RESERVED.set(float(to_pounds(fleet.held, rate)))
     metrics.BUDGET_CAP.set(float(to_pounds(fleet.cap or 0, rate)))
+    metrics.BUDGET_THRESHOLD.set(find_threshold(fleet.spent, fleet.cap or 0))

@@ -114,7 +114,12 @@ def test_a_cap_that_cannot_be_set_says_why(form: dict[str, str]) -> None:
 # --- everywhere else ------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("pounds", "told"),
-    [("0.01", ""), ("0.0027", "% of the fleet's cap"), ("0.0020", "The fleet's cap for this month is used up")],
+    [
+        ("0.01", ""),
+        ("0.0040", 'class="note run" role="status"'),
+        ("0.0027", "% of the fleet's cap"),
+        ("0.0020", "The fleet's cap for this month is used up"),
+    ],
 )
 def test_every_page_tells_when_the_cap_is_near(pounds: str, told: str) -> None:
     spend()
