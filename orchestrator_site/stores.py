@@ -22,7 +22,7 @@ def refuse_wrong_settings() -> None:
 
     Raises: PreflightError with the first error and its hint.
     """
-    for finding in run_checks(tags=[checks.TAG]):
+    for finding in sorted(run_checks(tags=[checks.TAG]), key=lambda found: -found.level):
         if finding.level >= ERROR:
             raise PreflightError(f"{finding.msg} ({finding.id}). {finding.hint or ''}")
         log.warning("%s. %s", finding.msg, finding.hint, extra={"action": "settings.warned", "id": finding.id})

@@ -3,11 +3,12 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from llmock.testing import LLMockServer
 
+PLACEHOLDER: Final = "demo-stand-in"  # long enough to be redacted, like a real one
 BASE_DIR = Path(__file__).resolve().parents[2]
 
 _server: "LLMockServer | None" = None
@@ -23,9 +24,9 @@ def begin() -> None:
     _server = LLMockServer().start()
     os.environ |= {
         "ORCHESTRATOR_DEMO": "1",
-        "OPENAI_API_KEY": "demo-stand-in",
+        "OPENAI_API_KEY": PLACEHOLDER,
         "OPENAI_BASE_URL": _server.base_url("openai"),
-        "ANTHROPIC_API_KEY": "demo-stand-in",
+        "ANTHROPIC_API_KEY": PLACEHOLDER,
         "ANTHROPIC_BASE_URL": _server.base_url("anthropic"),
     }
     os.environ.setdefault("ORCHESTRATOR_VAR", str(BASE_DIR / "var" / "demo"))
