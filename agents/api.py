@@ -324,6 +324,7 @@ def skill_to_wire(skill_id: str) -> dict[str, Any]:
         "skillId": skill.id,
         "version": skill.version,
         "summary": skill.summary,
+        "status": "quarantined" if registry.is_quarantined(skill_id) else "enabled",
         "capabilities": sorted(capability.value for capability in skill.capabilities),
         "inputSchema": skill.input_model.model_json_schema(by_alias=True),
         "outputSchema": skill.output_model.model_json_schema(by_alias=True, mode="serialization"),

@@ -5,31 +5,33 @@ refusal and goes on; a question to a person parks either.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from django.conf import settings
-from pydantic import ValidationError
 
 from agents import registry, steps
 from agents.border import find_redactor
 from agents.conversation import Told
 from agents.endings import finish
+from agents.gate_facts import Reading, describe_action, read_arguments
 from agents.models import Artifact, StepState, Task
-from agents.orders import Delayed, Ending, Failed, KeptFile, Lease, Parked, TaskError
+from agents.money.costs import find_spent
+from agents.orders import Delayed, Ending, Failed, KeptFile, Lease, Parked, Released, TaskError
 from agents.queue import run_event
-from agents.skills.base import LimitExceeded, SkillError, SkillModel, SkillRefused, dump
+from agents.skills.base import LimitExceeded, SkillError, SkillModel, dump
 from agents.states import TaskState
+from agents.switches.heeding import heed_switches
 from audit.events import EventType
 from audit.ledger import record
 from audit.transcripts import Entry, record_entries
 from toolgate import approvals, enforcement
 from toolgate.enforcement import Permit, Verdict
+from toolgate.in_force import policy_in_force
 from toolgate.queries import list_permissions
 from toolgate.records import recordable_id
-from toolgate.types import Action, Call, Effect, Principal, Reason, Request, Resource
+from toolgate.types import Call, Effect, Principal, Reason, Request, Spent
 
 MAX_OUTPUT_BYTES = 2_000_000  # of one call's result, as the ledger keeps it
 
@@ -58,6 +60,7 @@ class Passage:
     permit: Permit | None = None
     step_id: str = ""
     idempotent: bool = True
+    changed: bool = False  # a person approved it with other arguments than were asked for
     told: Told | None = None
 
 
@@ -66,6 +69,8 @@ class _Judged:
     call: Call
     idempotent: bool
     refusal: tuple[Reason, str] | None  # why it cannot even be judged
+    is_unknown: bool = False  # an earlier run may or may not have made this call
+    asked: Mapping[str, Any] | None = None  # the arguments that were asked for, if a person has changed them
 
 
 def pass_gate(lease: Lease, wish: Wish, *, now: datetime) -> Passage:
@@ -73,19 +78,20 @@ def pass_gate(lease: Lease, wish: Wish, *, now: datetime) -> Passage:
     held = steps.find_held(lease)
     if held is None:
         return Passage()
+    if isinstance(stopped := heed_switches(lease), Released):  # what fails is the gate's to refuse, on record
+        finish(lease, stopped, now=now)
+        return Passage()
     judged = _build_call(lease, wish, tainted=held.tainted, now=now)
     call = judged.call
     if judged.refusal is not None:
         verdict = enforcement.refuse(call, reason=judged.refusal[0], detail=judged.refusal[1])
-    elif not judged.idempotent and _is_unknown(lease, wish):
-        if not approvals.find_granted(call):
-            _park_unknown(lease, call, now=now)
-            return Passage()
-        verdict = enforcement.authorise(call)
-        if verdict.permit is not None:
-            approvals.use_granted(call)
+    elif not judged.idempotent and judged.is_unknown and not approvals.find_granted(call):
+        _park_unknown(lease, judged, now=now)
+        return Passage()
     else:
         verdict = enforcement.authorise(call)
+        if verdict.permit is not None and lease.fence > 1:
+            approvals.use_granted(call)  # also where the rules no longer ask: no answer is good for a second call
     return _conclude(lease, wish, judged, verdict, now=now)
 
 
@@ -101,11 +107,12 @@ def _conclude(lease: Lease, wish: Wish, judged: _Judged, verdict: Verdict, *, no
             call_id=wish.call_id,
             now=now,
         )
-        return Passage(permit=verdict.permit, step_id=step_id, idempotent=judged.idempotent)
+        changed = judged.asked is not None
+        return Passage(permit=verdict.permit, step_id=step_id, idempotent=judged.idempotent, changed=changed)
     if verdict.effect is Effect.ASK or wish.is_direct or _waits_for_rate(judged.call, verdict):
-        finish(lease, _end_refusal(lease, wish, judged.call, verdict, now=now), now=now)
+        finish(lease, _end_refusal(lease, wish, judged, verdict, now=now), now=now)
         return Passage()
-    return Passage(told=_refuse(lease, wish, judged.call, verdict, now=now))
+    return Passage(told=_refuse(lease, wish, judged, verdict, now=now))
 
 
 def _waits_for_rate(call: Call, verdict: Verdict) -> bool:
@@ -119,40 +126,53 @@ def _is_unknown(lease: Lease, wish: Wish) -> bool:
 
 # --- the call, as the gate judges it --------------------------------------------------------------------------
 def _build_call(lease: Lease, wish: Wish, *, tainted: bool, now: datetime) -> _Judged:
-    skill = registry.find_skill(wish.skill_id)
-    arguments: dict[str, Any] = dict(wish.arguments or {})
-    resource, idempotent, refusal = Resource(), True, _find_flaw(wish)
-    if skill is not None and refusal is None:
-        try:
-            model = skill.input_model.model_validate(arguments)
-            arguments = dump(model)
-            idempotent = skill.is_idempotent(model)
-            resource = skill.resource(model, settings.WORKSPACE_ROOT)
-        except ValidationError as error:
-            refusal = Reason.INPUT_INVALID, _describe_flaws(error)
-        except SkillRefused as error:
-            refusal = Reason(error.code), error.message
+    """Return the call as the task has it, or as a person approved it with other arguments."""
+    judged = _read_call(lease, wish, tainted=tainted, now=now)
+    if judged.refusal is not None or lease.fence == 1:  # nobody held it before, so nobody was asked
+        return judged
+    is_unknown = _is_unknown(lease, wish)
+    edit = approvals.find_edit(judged.call, repeated=is_unknown)
+    if edit is None:
+        return replace(judged, is_unknown=is_unknown)
+    changed = _read_call(lease, replace(wish, arguments=edit), tainted=tainted, now=now)
+    return replace(changed, is_unknown=is_unknown, asked=judged.call.arguments)
+
+
+def _read_call(lease: Lease, wish: Wish, *, tainted: bool, now: datetime) -> _Judged:
+    flaw = _find_flaw(wish)
+    reading = (
+        read_arguments(registry.find_skill(wish.skill_id), wish.arguments or {})
+        if flaw is None
+        else Reading(arguments=dict(wish.arguments or {}), refusal=flaw)
+    )
     request = Request(
         principal=_principal_of(lease),
-        action=Action(skill_id=wish.skill_id, version=skill.version if skill else "", known=skill is not None),
-        resource=resource,
+        action=describe_action(wish.skill_id),
+        resource=reading.resource,
         tainted=tainted,
     )
     call = Call(
         request=request,
-        arguments=arguments,
+        arguments=reading.arguments,
         task_id=lease.task_id,
         trace_id=lease.trace_id,
         submitted_by=lease.submitted_by,
         now=now,
+        spent=_find_spent(lease, wish, now=now),
     )
-    return _Judged(call=call, idempotent=idempotent, refusal=refusal)
+    return _Judged(call=call, idempotent=reading.idempotent, refusal=reading.refusal)
 
 
 def _principal_of(lease: Lease) -> Principal:
-    agent = registry.find_agent(lease.agent_id)
-    status = agent.status if agent else "unknown"
+    status = registry.status_of(lease.agent_id)
     return Principal(agent_id=lease.agent_id, version=lease.agent_version, status=status)
+
+
+def _find_spent(lease: Lease, wish: Wish, *, now: datetime) -> Spent | None:
+    """Return what was spent if some limit counts it; else nobody looks."""
+    if not policy_in_force().needs_spending(lease.agent_id, wish.skill_id):
+        return None
+    return find_spent(lease.task_id, lease.agent_id, now=now)
 
 
 def _find_flaw(wish: Wish) -> tuple[Reason, str] | None:
@@ -166,26 +186,17 @@ def _find_flaw(wish: Wish) -> tuple[Reason, str] | None:
     return None
 
 
-def _describe_flaws(error: ValidationError) -> str:
-    flaws = [
-        f"{'.'.join(map(str, flaw['loc'])) or 'input'}: {flaw['msg'].removeprefix('Value error, ')}"
-        for flaw in error.errors(include_url=False)
-    ]
-    more = f" and {len(flaws) - 5} more" if len(flaws) > 5 else ""
-    return f"the input is not as the skill wants it: {'; '.join(flaws[:5])}{more}"
-
-
 # --- not let through ------------------------------------------------------------------------------------------
-def _park_unknown(lease: Lease, call: Call, *, now: datetime) -> None:
+def _park_unknown(lease: Lease, judged: _Judged, *, now: datetime) -> None:
     """Ask a person whether a step that may have happened already is to be done (again)."""
-    approval = approvals.open_approval(call, kind=approvals.STEP_UNKNOWN)
+    approval = approvals.open_approval(judged.call, kind=approvals.STEP_UNKNOWN, asked=judged.asked)
     finish(lease, Parked(approval_id=approval.id, reason="step_unknown"), now=now)
 
 
-def _end_refusal(lease: Lease, wish: Wish, call: Call, verdict: Verdict, *, now: datetime) -> Ending:
+def _end_refusal(lease: Lease, wish: Wish, judged: _Judged, verdict: Verdict, *, now: datetime) -> Ending:
     """Return what becomes of a call that was not let through: waiting is not refusing."""
     if verdict.effect is Effect.ASK:
-        approval = approvals.open_approval(call, verdict, task_type=lease.task_type)
+        approval = approvals.open_approval(judged.call, verdict, asked=judged.asked, task_type=lease.task_type)
         return Parked(approval_id=approval.id, reason=verdict.reason)
     if verdict.reason is Reason.RATE_LIMITED and (lease.deadline_at is None or now < lease.deadline_at):
         return Delayed(run_at=_find_turn(lease, wish, verdict, now=now))
@@ -206,12 +217,12 @@ def _find_turn(lease: Lease, wish: Wish, verdict: Verdict, *, now: datetime) -> 
     return min(turn, lease.deadline_at) if lease.deadline_at else turn
 
 
-def _refuse(lease: Lease, wish: Wish, call: Call, verdict: Verdict, *, now: datetime) -> Told:
+def _refuse(lease: Lease, wish: Wish, judged: _Judged, verdict: Verdict, *, now: datetime) -> Told:
     """Write down that the model's call was refused, and return what it is told."""
     error: dict[str, Any] = {"code": verdict.reason.value, "message": f"The gate refused this call: {verdict.detail}."}
     if verdict.retry_after_seconds is not None:
         error["retryAfterSeconds"] = round(verdict.retry_after_seconds, 3)
-    told = Told(arguments=call.arguments, error=error)
+    told = Told(arguments=judged.call.arguments, error=error, changed=judged.asked is not None)
     steps.refuse_step(
         lease,
         ordinal=wish.ordinal,

@@ -46,7 +46,7 @@ class _Room:
 
 
 def _find_room() -> _Room | None:
-    """Return what may be claimed, or None if the whole fleet is busy; a parked workflow takes no slot.
+    """Return what may be claimed, or None if the fleet is stopped or busy; a parked workflow takes no slot.
 
     The last RESERVED_SLOTS of the fleet are for high priorities (above 0), as many before them not for low ones
     (below 0), and low work leaves one slot of its agent free: a flood of it never starves what matters more.
@@ -54,19 +54,26 @@ def _find_room() -> _Room | None:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
+        cursor.execute("SELECT stopped, slots FROM agents_fleetswitch")  # whoever turns it waits for this lock too
+        stopped, slots = cursor.fetchone() or (False, None)
+        if bool(stopped) != registry.is_stopped():
+            registry.look_again()  # else a run would be given back for a stop that is over
+        if stopped:
+            return None
         cursor.execute(
             "SELECT agent_id, COUNT(*) FROM agents_task WHERE state = 'running' AND worker_id <> %s GROUP BY agent_id",
             [WORKFLOW],
         )
         running = dict(cursor.fetchall())
-    free = settings.MAX_AGENTS - sum(running.values())
+    bound = min(settings.MAX_AGENTS, slots or settings.MAX_AGENTS)  # while it is resumed in stages
+    free = bound - sum(running.values())
     if free <= 0:
         return None
-    reserved = min(settings.RESERVED_SLOTS, (settings.MAX_AGENTS - 1) // 2)  # whatever is set, everyone has a slot
+    reserved = min(settings.RESERVED_SLOTS, (bound - 1) // 2)  # whatever is set, everyone has a slot
     least = HIGH if free <= reserved else NORMAL if free <= 2 * reserved else LOWEST
-    slots = {agent_id: registry.slots_of(agent_id) for agent_id in running}
-    full = [agent_id for agent_id, count in running.items() if count >= slots[agent_id]]
-    nearly_full = [agent_id for agent_id, count in running.items() if count == slots[agent_id] - 1 > 0]
+    own = {agent_id: registry.slots_of(agent_id) for agent_id in running}
+    full = [agent_id for agent_id, count in running.items() if count >= own[agent_id]]
+    nearly_full = [agent_id for agent_id, count in running.items() if count == own[agent_id] - 1 > 0]
     return _Room(least=least, full=full + registry.paused_agents(), nearly_full=nearly_full)
 
 

@@ -38,6 +38,7 @@ class Told:
     output: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None  # code, message, and retryAfterSeconds where waiting helps
     outside: bool = False  # the output brings text that nobody here wrote
+    changed: bool = False  # a person approved the call with other arguments than the model's: with these
 
     @property
     def wait_seconds(self) -> float:
@@ -48,12 +49,13 @@ class Told:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the step ledger keeps it."""
-        return {
+        told = {
             "arguments": dict(self.arguments),
             "output": self.output,
             "error": self.error,
             "outside": self.outside,
         }
+        return told | {"changed": True} if self.changed else told
 
 
 @dataclass(slots=True, kw_only=True)
@@ -142,13 +144,14 @@ def read_reply(output: Mapping[str, Any]) -> ModelMessage:
 
 def describe_result(skill_id: str, output: Mapping[str, Any]) -> tuple[str, bool]:
     """Return what the model is told of a call, and whether it is an error."""
-    error = output.get("error")
-    content = orjson.dumps(error if error is not None else output["output"]).decode()
+    error, changed = output.get("error"), bool(output.get("changed"))
+    told = error if error is not None else output["output"]
+    content = orjson.dumps({"arguments": output["arguments"], "result": told} if changed else told).decode()
     if len(content) > MAX_RESULT_CHARACTERS:
         left = len(content) - MAX_RESULT_CHARACTERS
         content = f"{content[:MAX_RESULT_CHARACTERS]}\n[{left:,} more characters are not shown: ask for less at once]"
     outside = bool(output.get("outside"))
-    return wrap_result(skill_id, content, outside=outside), error is not None
+    return wrap_result(skill_id, content, outside=outside, changed=changed), error is not None
 
 
 def is_answer(reply: ModelReply) -> bool:

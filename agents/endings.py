@@ -164,8 +164,8 @@ def _describe(ending: Ending, lease: Lease) -> tuple[EventType, str, Changes]:
             described = EventType.TASK_WAITING, "", {}
         case Cancelled():
             described = EventType.TASK_CANCELLED, "", {}
-        case Released():
-            described = EventType.RUN_RELEASED, "", {}
+        case Released(reason=reason):
+            described = EventType.RUN_RELEASED, reason, {}
     return described
 
 

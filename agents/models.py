@@ -14,6 +14,27 @@ class Agent(models.Model):
     current_version = models.PositiveIntegerField()
 
 
+class FleetSwitch(models.Model):
+    """Whether the fleet may work: one row, absent while nobody ever stopped it."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    stopped = models.BooleanField(default=False)
+    slots = models.PositiveIntegerField(null=True)  # how many tasks may run while it is resumed in stages; None: all
+    reason = models.TextField()
+    changed_by = models.CharField(max_length=200)
+    changed_at = models.DateTimeField()
+
+
+class SkillSwitch(models.Model):
+    """Whether a skill may be called; absent while nobody ever quarantined it."""
+
+    skill_id = models.CharField(max_length=64, primary_key=True)
+    quarantined = models.BooleanField(default=False)
+    reason = models.TextField()
+    changed_by = models.CharField(max_length=200)
+    changed_at = models.DateTimeField()
+
+
 class AgentVersion(models.Model):
     """One immutable configuration of an agent."""
 

@@ -135,9 +135,10 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
-    """Given back because the worker stops, or the store failed; uses no attempt."""
+    """Given back because the worker stops, the store failed or a switch was turned; uses no attempt."""
 
     run_at: datetime | None = None  # not before
+    reason: str = ""  # the switch
 
 
 Ending = Succeeded | Failed | Retried | Delayed | Parked | Waiting | Cancelled | Released

@@ -10,11 +10,12 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce, Length
 
 from agents.exceptions import TaskNotFound
-from agents.models import Artifact, Run, Step, Task
+from agents.models import Artifact, Run, Step, StepState, Task
 from audit.wire import format_at
 
 MAX_PAGE: Final = 1_000
 MAX_PAGE_CHARACTERS: Final = 8_000_000  # of inputs and results in one page; a page has one task at least
+LOOKED_AT: Final = 5_000  # of the newest steps, for the failures of one skill
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _MAX_DIGITS: Final = 16  # of the microseconds since 1970, until the year 2286
@@ -116,6 +117,17 @@ def list_runs(task_id: str) -> list[Run]:
 def list_steps(task_id: str) -> list[Step]:
     """Return the steps of a task, in order."""
     return list(Step.objects.filter(task_id=task_id).order_by("fence", "ordinal"))
+
+
+def list_failed_calls(skill_id: str, *, limit: int) -> list[Step]:
+    """Return the newest calls of a skill that failed, were refused or are of unknown outcome, with their tasks.
+
+    Only the newest 5,000 steps of the fleet are looked at; a step's id begins with its time.
+    """
+    newest = Step.objects.order_by("-id").values("id")[:LOOKED_AT]
+    bad = (StepState.FAILED, StepState.REFUSED, StepState.UNKNOWN)
+    rows = Step.objects.filter(id__in=newest, kind="skill", skill_id=skill_id, state__in=bad).order_by("-id")
+    return list(rows.select_related("task").defer("output", "task__input", "task__result")[:limit])
 
 
 def list_artifacts(task_id: str) -> list[Artifact]:

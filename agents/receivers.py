@@ -13,7 +13,7 @@ from agents.queue import requeue, task_event
 from agents.states import TaskState
 from audit.events import EventType
 from audit.ledger import record
-from toolgate.approvals import REVIEW, STEP_UNKNOWN
+from toolgate.approvals import CALL, REVIEW, STEP_UNKNOWN
 from toolgate.models import Approval, ApprovalState
 
 _REFUSALS = {
@@ -29,7 +29,7 @@ def move_parked_task(sender: object, *, approval: Approval, now: datetime, **_: 
     if task is None:
         return
     actor = f"user:{approval.decided_by}" if approval.decided_by else "system"
-    if approval.state in _REFUSALS:
+    if approval.state in _REFUSALS and not _is_told_to_model(approval, task):
         code, text = _REFUSALS[ApprovalState(approval.state)]
         note = f": {approval.note}" if approval.note else ""
         what = _ASKED_ABOUT.get(approval.kind, "this call")
@@ -39,3 +39,8 @@ def move_parked_task(sender: object, *, approval: Approval, now: datetime, **_: 
             transaction.on_commit(lambda: metrics.count_failure(agent, code))
     elif requeue(task, now=now, renew_deadline=True):  # people may take longer than a rate may be waited for
         record(task_event(EventType.TASK_RESUMED, task, actor=actor, now=now))
+
+
+def _is_told_to_model(approval: Approval, task: Task) -> bool:
+    """Say whether a refusal ends only one call: an agent's own run goes on, its model told who refused and why."""
+    return approval.state == ApprovalState.REFUSED and approval.kind == CALL and not task.skill_id

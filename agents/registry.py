@@ -9,13 +9,14 @@ from time import monotonic
 
 from django.conf import settings
 
-from agents.models import Agent, AgentDraft, AgentVersion
+from agents.models import Agent, AgentDraft, AgentVersion, FleetSwitch, SkillSwitch
 from agents.skills.base import Skill
 from agents.skills.document_parser import DocumentParser
 from agents.skills.normalizer import Normalizer
 from agents.skills.source_fetch import SourceFetch
 from agents.skills.test_runner import TestRunner
 from agents.skills.workspace_patch import WorkspacePatch
+from agents.switches.stops import Switches
 from agents.types import AgentConfig, AgentStatus
 from audit.events import Event, EventType
 from audit.ledger import record
@@ -73,21 +74,44 @@ def get_skill(skill_id: str) -> Skill:
 FRESH_SECONDS = 0.5  # a stop switch is seen by every process within a second
 
 _configs: dict[tuple[str, int], AgentConfig] = {}  # a version never changes, so it is parsed once a process
-_fleet: dict[str, RegisteredAgent] = {}
-_fleet_read_at = -FRESH_SECONDS
+_seen: "_Seen | None" = None
+_looks = 0  # raised when what was seen is out of date, so that a read begun before is not kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """The agents and the stop switches, as they were at one moment."""
+
+    agents: dict[str, RegisteredAgent]
+    skills: dict[str, SkillSwitch]  # that a person ever quarantined
+    fleet: FleetSwitch | None
+    read_at: float  # monotonic
 
 
 def find_agent(agent_id: str) -> RegisteredAgent | None:
     """Return an agent as it was at most half a second ago, or None."""
-    return _read_fleet().get(agent_id)
+    return _look().agents.get(agent_id)
 
 
-def _read_fleet() -> dict[str, RegisteredAgent]:
-    global _fleet, _fleet_read_at
-    if monotonic() - _fleet_read_at >= FRESH_SECONDS:
-        rows = Agent.objects.order_by("id").values_list("id", "current_version", "status")
-        _fleet, _fleet_read_at = {row[0]: _register(*row) for row in rows}, monotonic()
-    return _fleet
+def _look() -> _Seen:
+    global _seen  # noqa: PLW0603
+    seen, looks = _seen, _looks
+    if seen is None or monotonic() - seen.read_at >= FRESH_SECONDS:
+        seen = _read_fleet()
+        if looks == _looks:
+            _seen = seen
+    return seen
+
+
+def _read_fleet() -> _Seen:
+    read_at = monotonic()
+    rows = Agent.objects.order_by("id").values_list("id", "current_version", "status")
+    return _Seen(
+        agents={row[0]: _register(*row) for row in rows},
+        skills={switch.skill_id: switch for switch in SkillSwitch.objects.all()},
+        fleet=FleetSwitch.objects.first(),
+        read_at=read_at,
+    )
 
 
 def get_agent(agent_id: str) -> RegisteredAgent:
@@ -103,7 +127,7 @@ def get_agent(agent_id: str) -> RegisteredAgent:
 
 def list_agents() -> list[RegisteredAgent]:
     """Return every agent, by id."""
-    return list(_read_fleet().values())
+    return list(_look().agents.values())
 
 
 def paused_agents() -> list[str]:
@@ -146,10 +170,58 @@ def find_config(agent_id: str, version: int, *, draft_id: str = "") -> AgentConf
 
 
 def forget_fleet() -> None:
-    """Make the next look-up read the store: after a change in this process, and for tests."""
-    global _fleet_read_at  # noqa: PLW0603
-    _fleet_read_at = -FRESH_SECONDS
+    """Make the next look-up read the store, whole versions too: after a change in this process, and for tests."""
+    look_again()
     _configs.clear()
+
+
+def look_again() -> None:
+    """Make the next look-up read the store: after a switch was turned in this process."""
+    global _seen, _looks  # noqa: PLW0603
+    _looks += 1
+    _seen = None
+
+
+# --- stop switches --------------------------------------------------------------------------------------------
+def status_of(agent_id: str) -> AgentStatus:
+    """Return whether an agent may work now: its own status, unless the whole fleet is stopped."""
+    agent = find_agent(agent_id)
+    if agent is None:
+        return AgentStatus.UNKNOWN
+    return AgentStatus.STOPPED if is_stopped() else agent.status
+
+
+def is_stopped() -> bool:
+    """Say whether the whole fleet is stopped."""
+    fleet = _look().fleet
+    return fleet is not None and fleet.stopped
+
+
+def find_fleet_switch() -> FleetSwitch | None:
+    """Return who stopped or resumed the fleet last, when and why; None if nobody ever did."""
+    return _look().fleet
+
+
+def is_quarantined(skill_id: str) -> bool:
+    """Say whether a skill is quarantined."""
+    switch = find_skill_switch(skill_id)
+    return switch is not None and switch.quarantined
+
+
+def find_skill_switch(skill_id: str) -> SkillSwitch | None:
+    """Return who quarantined or released a skill last, when and why; None if nobody ever did."""
+    return _look().skills.get(skill_id)
+
+
+def read_switches() -> Switches:
+    """Return all stop switches as they are in the store now."""
+    look_again()
+    seen = _look()
+    return Switches(
+        is_stopped=seen.fleet is not None and seen.fleet.stopped,
+        agents={agent.id: agent.status for agent in seen.agents.values()},
+        quarantined=frozenset(skill_id for skill_id, switch in seen.skills.items() if switch.quarantined),
+    )
 
 
 # --- what the queue asks of an agent; an agent that is gone has one slot ----------------------------------------

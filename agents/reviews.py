@@ -7,7 +7,8 @@ from typing import Any
 from agents import registry, steps
 from agents.endings import finish
 from agents.models import Step, StepState
-from agents.orders import Lease, Parked
+from agents.orders import Failed, Lease, Parked
+from agents.switches.heeding import heed_switches
 from toolgate import approvals
 from toolgate.digests import digest_arguments
 from toolgate.models import Approval, ApprovalState
@@ -25,9 +26,11 @@ def pass_review(lease: Lease, output: Mapping[str, Any], *, now: datetime) -> bo
     """
     if steps.find_held(lease) is None:
         return False
-    agent = registry.find_agent(lease.agent_id)
+    if isinstance(stopped := heed_switches(lease), Failed):
+        finish(lease, stopped, now=now)
+        return False
     principal = Principal(
-        agent_id=lease.agent_id, version=lease.agent_version, status=agent.status if agent else "unknown"
+        agent_id=lease.agent_id, version=lease.agent_version, status=registry.status_of(lease.agent_id)
     )
     call = Call(
         request=Request(

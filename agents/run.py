@@ -14,7 +14,9 @@ before the effect and the outcome after it, so that a crash between the two is s
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextvars import ContextVar, copy_context
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -27,12 +29,14 @@ from agents.calls import Passage, Wish, close_call, pass_gate, tell_error, tell_
 from agents.conversation import Told, is_answer
 from agents.endings import finish
 from agents.flow import Flow, LeaseLost, Opened
-from agents.orders import Cancelled, Ending, Failed, KeptFile, Lease, Released, Succeeded, TaskError
+from agents.orders import Ending, Failed, KeptFile, Lease, Released, Succeeded, TaskError
 from agents.providers.base import ModelReply, ProviderError, StopReason, ToolCall
 from agents.providers.switchboard import ModelRef
 from agents.reviews import pass_review
 from agents.sessions import Session, open_session, read_facts
 from agents.skills.base import SkillContext, SkillError, SkillModel, dump
+from agents.switches.heeding import heed_switches
+from agents.switches.stops import Stop, end_stopped
 from agents.turns import Turn, clean_reply, close_turn, fail_turn, open_turn
 from agents.types import AgentConfig
 from agents.workflows.children import advance_workflow
@@ -45,7 +49,6 @@ log = logging.getLogger(__name__)
 _task_id: ContextVar[str] = ContextVar("task_id")
 _trace_id: ContextVar[str] = ContextVar("trace_id")
 
-CANCEL = "cancelled by a person"  # the message of the cancellation that ends a run for good
 GRACE_SECONDS = 2.0  # a skill keeps its own time; the run ends it this much later
 WRITE_RETRY_SECONDS = 0.5
 STORE_AWAY = (
@@ -65,11 +68,13 @@ async def claim(flow: Flow) -> Lease | None:
     return lease
 
 
-async def run_task(lease: Lease, flow: Flow) -> None:
-    """Carry a claimed task to its next resting place, and write down how it ended, whatever happened."""
+async def run_task(lease: Lease, flow: Flow, opened: Opened) -> None:
+    """Carry a claimed task to its next resting place, and write down how it ended, whatever happened.
+
+    A cancellation with a `Stop` for its message stops the run for that reason.
+    """
     _task_id.set(lease.task_id)
     _trace_id.set(lease.trace_id)
-    opened = Opened()
     try:
         async with asyncio.timeout(lease.timeout_seconds + GRACE_SECONDS):
             ending = await _act(lease, flow, opened)
@@ -79,7 +84,7 @@ async def run_task(lease: Lease, flow: Flow) -> None:
         opened.lose()
         ending = _end_error(lease, flow, opened, failures.run_timeout(lease))
     except asyncio.CancelledError as cancelled:
-        ending = Cancelled() if CANCEL in cancelled.args else Released()
+        ending = end_stopped(next((arg for arg in cancelled.args if isinstance(arg, Stop)), None), lease)
     except LeaseLost:
         log.warning("lease lost", extra={"action": "run.lease-lost"})
         ending = None
@@ -109,7 +114,8 @@ async def _act(lease: Lease, flow: Flow, opened: Opened) -> Ending | None:
 
 def _advance(lease: Lease, *, now: datetime) -> None:
     """Move a workflow on and put it down, in one transaction: a step that ends meanwhile must find it parked."""
-    finish(lease, advance_workflow(lease, now=now), now=now)
+    registry.look_again()  # a switch wakes it once
+    finish(lease, heed_switches(lease) or advance_workflow(lease, now=now), now=now)
 
 
 # --- a direct task: its one call ------------------------------------------------------------------------------
@@ -137,13 +143,15 @@ async def _run_skill(lease: Lease, flow: Flow, opened: Opened, permit: Permit) -
     """Run what the permit is for: a short one here, any other on a thread."""
     skill = registry.get_skill(permit.skill_id)
     arguments = skill.input_model.model_validate(permit.arguments)
-    work = partial(enforcement.invoke, permit, skill.run, arguments, partial(_context, lease, opened))
+    should_stop = partial(opened.has_left, opened.step_id)
+    work = partial(enforcement.invoke, permit, skill.run, arguments, partial(_context, lease, should_stop))
     if skill.inline and lease.skill_id and lease.input_bytes <= MAX_INLINE_BYTES:
         return work()
-    return await asyncio.get_running_loop().run_in_executor(flow.threads, copy_context().run, work)
+    with opened.calling(permit.skill_id):
+        return await asyncio.get_running_loop().run_in_executor(flow.threads, copy_context().run, work)
 
 
-def _context(lease: Lease, opened: Opened, permit: Permit) -> SkillContext:
+def _context(lease: Lease, should_stop: Callable[[], bool], permit: Permit) -> SkillContext:
     return SkillContext(
         workspace=settings.WORKSPACE_ROOT,
         task_id=lease.task_id,
@@ -151,7 +159,7 @@ def _context(lease: Lease, opened: Opened, permit: Permit) -> SkillContext:
         domains=permit.domains,
         read_scopes=permit.read_scopes,
         write_scopes=permit.write_scopes,
-        should_stop=lambda: opened.is_over,
+        should_stop=should_stop,
     )
 
 
@@ -202,7 +210,7 @@ async def _ask_model(lease: Lease, flow: Flow, opened: Opened, session: Session,
     clock = asyncio.get_running_loop().time
     request = session.make_request(ref.model, now=clock())
 
-    def open_once() -> Turn | Failed | None:
+    def open_once() -> Turn | Failed | Released | None:
         turn = open_turn(lease, session, str(ref), request, now=flow.clock())
         opened.enter(turn.step_id if isinstance(turn, Turn) else "")
         return turn
@@ -210,7 +218,7 @@ async def _ask_model(lease: Lease, flow: Flow, opened: Opened, session: Session,
     turn = await flow.write(open_once)
     if turn is None:
         raise LeaseLost
-    if isinstance(turn, Failed):
+    if isinstance(turn, Failed | Released):
         return turn
     session.talk.steps += 1
     started = clock()
@@ -265,7 +273,7 @@ async def _make_call(lease: Lease, flow: Flow, opened: Opened, session: Session,
     told = passage.told
     if passage.permit is not None:
         told, files = await _try_skill(lease, flow, opened, passage.permit)
-        outcome = told
+        told = outcome = replace(told, changed=passage.changed)
         if not await flow.write(lambda: close_call(lease, wish, passage, outcome, files=files, now=flow.clock())):
             raise LeaseLost
         opened.leave()

@@ -12,26 +12,25 @@ from typing import Any
 import orjson
 from django.conf import settings
 
-from agents import registry, steps
+from agents import steps
 from agents.border import find_redactor
 from agents.conversation import write_reply
 from agents.models import StepState
 from agents.money import spending
 from agents.money.budget import Refusal
 from agents.money.pricing import PriceUnknown, bound_input_tokens, price_bound
-from agents.orders import Failed, Lease, TaskError
+from agents.orders import Failed, Lease, Released, TaskError
 from agents.providers.base import ModelReply, ModelRequest, ProviderError, ToolCall
 from agents.queue import run_event
 from agents.sessions import Session
 from agents.skills.base import clean_text
-from agents.types import AgentStatus
+from agents.switches.heeding import heed_switches
 from audit.events import EventType
 from audit.ids import new_id
 from audit.ledger import record
 from audit.transcripts import Entry, record_entries
 
 REDACTED = "redacted"  # stands for a tool's name that holds a secret: vendors take no marker for a name
-_STOPPED = {AgentStatus.QUARANTINED: "agent_quarantined", AgentStatus.DISABLED: "agent_disabled"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +44,11 @@ class Turn:
 
 def open_turn(
     lease: Lease, session: Session, model: str, request: ModelRequest, *, now: datetime
-) -> Turn | Failed | None:
+) -> Turn | Failed | Released | None:
     """Hold the worst case and write the intent; or say why no model is called; None if the lease was lost."""
     if steps.find_held(lease) is None:
         return None
-    if (stopped := _find_stop(lease)) is not None:
+    if (stopped := heed_switches(lease)) is not None:
         return stopped
     try:
         tokens = bound_input_tokens(request)
@@ -67,15 +66,6 @@ def open_turn(
     if not session.talk.steps:
         _transcribe_prompt(lease, session, model, now=now)
     return Turn(step_id=step_id, reservation_id=held, model=model)
-
-
-def _find_stop(lease: Lease) -> Failed | None:
-    agent = registry.find_agent(lease.agent_id)
-    code = "agent_unknown" if agent is None else _STOPPED.get(agent.status)
-    if code is None:
-        return None
-    message = f"{lease.agent_id} may not work any more ({code.removeprefix('agent_')}). No model was called."
-    return Failed(error=TaskError(code=code, message=message))
 
 
 def close_turn(

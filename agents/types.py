@@ -12,9 +12,10 @@ class AgentStatus(StrEnum):
     """Whether an agent may work."""
 
     ENABLED = "enabled"
-    PAUSED = "paused"  # its tasks wait; what runs already goes on
-    QUARANTINED = "quarantined"  # every skill call is refused, in runs under way too
+    PAUSED = "paused"  # its tasks wait; a run under way is given back after its step
+    QUARANTINED = "quarantined"  # its runs are cut off, and every skill call is refused
     DISABLED = "disabled"  # the same, for an agent that is not needed rather than not trusted
+    STOPPED = "stopped"  # the whole fleet is; never an agent's own
     UNKNOWN = "unknown"  # no agent of that id
 
 

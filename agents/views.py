@@ -36,6 +36,8 @@ from agents.transcript.timeline import build_timeline
 from agents.workflows.tree import build_tree
 from audit.exceptions import StoreUnavailable
 from toolgate.exceptions import GateError
+from toolgate.inbox.detail import read_detail
+from toolgate.inbox.standing import person_of
 from toolgate.models import ApprovalState, DecisionRecord
 from toolgate.publishing import allow_host
 from toolgate.queries import list_approvals_of_task, list_decisions_of_task, list_permissions
@@ -97,12 +99,12 @@ def show_task(request: HttpRequest, task_id: str) -> HttpResponse:
             approvals=approvals,
             told=told.moments,
         ),
-        "approval": pending[0] if pending else None,
-        "is_own": any(approval.four_eyes for approval in pending) and task.submitted_by == request.user.get_username(),
+        "request_detail": read_detail(pending[0], person_of(request.user), now=timezone.now()) if pending else None,
         "result": read_result(task.result),
         "artifacts": queries.list_artifacts(task_id),
         "advice": find_advice(task.error_code, task.error_reason) if task.state == TaskState.FAILED else None,
         "refused_host": find_refused_host(task, decisions),
+        "refusal_id": find_refusal(task, decisions),
         "is_over": task.state in TERMINAL,
         "order_json": orjson.dumps(_order_of(task), option=orjson.OPT_INDENT_2).decode(),
         "tree": tree,
@@ -127,6 +129,14 @@ def find_refused_host(task: Task, decisions: list[DecisionRecord]) -> str:
     refused = [decision for decision in decisions if decision.reason == Reason.DOMAIN_NOT_ALLOWED]
     hosts = refused[-1].resource.get("hosts", []) if refused else []
     return str(hosts[0]) if hosts else ""
+
+
+def find_refusal(task: Task, decisions: list[DecisionRecord]) -> str:
+    """Return the id of the decision that a failed task failed by, empty if it failed by something else."""
+    if task.state != TaskState.FAILED:
+        return ""
+    reasons = {task.error_code, task.error_reason}
+    return next((one.id for one in reversed(decisions) if one.effect == "deny" and one.reason in reasons), "")
 
 
 def _order_of(task: Task) -> dict[str, Any]:
@@ -316,21 +326,3 @@ def show_agent(request: HttpRequest, agent_id: str) -> HttpResponse:
         "draft": versions.find_open_draft(agent_id, request.user.get_username()),
     }
     return render(request, "agents/agent_detail.html", context)
-
-
-@require_safe
-def show_skills(request: HttpRequest) -> HttpResponse:
-    """List the skills with what each can reach and who may use it."""
-    agents = registry.list_agents()
-    granted = {agent.id: {p.skill_id: p for p in list_permissions(agent.id)} for agent in agents}
-    rows = [
-        {
-            "skill": skill,
-            "input_schema": skill.input_model.model_json_schema(by_alias=True),
-            "output_schema": skill.output_model.model_json_schema(by_alias=True),
-            "capabilities": sorted(capability.value for capability in skill.capabilities),
-            "users": [(agent, granted[agent.id].get(skill.id)) for agent in agents if skill.id in granted[agent.id]],
-        }
-        for skill in registry.list_skills()
-    ]
-    return render(request, "agents/skill_list.html", {"rows": rows})

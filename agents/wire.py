@@ -112,9 +112,23 @@ class SkillWire(WireModel):
     skill_id: str
     version: str
     summary: str
+    status: Literal["enabled", "quarantined"]
     capabilities: list[str]
     input_schema: dict[str, Any]
     output_schema: dict[str, Any]
+
+
+class FleetWire(WireModel):
+    """Whether the fleet works. `slots` is set while it is resumed in stages; `queued` is counted up to 1,000."""
+
+    state: Literal["running", "stopped"]
+    slots: int | None
+    all_slots: int
+    running: int
+    queued: int
+    reason: str
+    changed_by: str | None
+    changed_at: datetime | None
 
 
 class SkillPage(WireModel):

@@ -7,29 +7,46 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
-from agents import circuits, engine, leases, queue
-from agents.flow import Flow
+from agents import circuits, engine, leases, queue, registry
+from agents.flow import Flow, Opened
 from agents.orders import Lease
 from agents.providers.switchboard import CircuitChange, Switchboard
 from agents.providers.vendors import build_switchboard, is_configured
-from agents.run import CANCEL, claim, run_task
+from agents.run import claim, run_task
+from agents.switches.stops import Stop, Switches, find_cut
 from agents.turns import load_early
 from agents.writer import GroupWriter
 from toolgate import approvals
+from toolgate.replay import runs
 
 log = logging.getLogger(__name__)
 
 STOP_GRACE_SECONDS = 2.5  # how long runs may still finish when the process stops
-CANCEL_POLL_SECONDS = 0.5
+POLL_SECONDS = 0.25  # a switch is to be felt within a second, also by a call that began between two looks
 SWEEP_SECONDS = 1.0
 WATCHDOG_SECONDS = leases.LEASE_SECONDS - 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """A run under way."""
+
+    lease: Lease
+    opened: Opened
+    task: asyncio.Task[None]
+
+    def stop(self, why: Stop) -> None:
+        """Cut it off, once: asked again, or on its way out, it would be torn from writing how it ended."""
+        if not self.task.cancelling() and not self.opened.is_over:
+            self.task.cancel(why)
 
 
 class Worker:
@@ -40,7 +57,7 @@ class Worker:
     ) -> None:
         self._slots = slots
         self._clock = clock
-        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._runs: dict[str, _Run] = {}
         self._unknown: set[str] = set()  # held in the table at the last sweep, and not among the runs
         self._writer = GroupWriter()
         self._threads = ThreadPoolExecutor(max_workers=slots, thread_name_prefix="skill")
@@ -48,6 +65,8 @@ class Worker:
         self._last_beat = time.monotonic()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._models = models or build_switchboard(self._keep_circuit)
+        self._ending = threading.Event()
+        self._replaying: Future[None] | None = None
         self.worker_id = ""
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -63,6 +82,7 @@ class Worker:
         try:
             await engine.backend().consume(self._run_next, slots=self._slots, stop=stop)
         finally:
+            self._ending.set()
             engine.off_cancel(self._cancel_from_thread)
             for chore in chores:
                 chore.cancel()
@@ -83,8 +103,9 @@ class Worker:
 
     async def _see_through(self, lease: Lease) -> None:
         """Run a task apart from whoever waits for it, so that the engine's stop does not cut it off."""
-        task = asyncio.create_task(run_task(lease, self._flow()), name=lease.task_id)
-        self._runs[lease.task_id] = task
+        opened = Opened()
+        task = asyncio.create_task(run_task(lease, self._flow(), opened), name=lease.task_id)
+        self._runs[lease.task_id] = _Run(lease=lease, opened=opened, task=task)
         try:
             await asyncio.wait([task])
         finally:
@@ -132,18 +153,29 @@ class Worker:
 
     def _abandon(self, why: str) -> None:
         log.error("stopping all runs: %s", why, extra={"action": "worker.abandoned", "runs": len(self._runs)})
-        for task in self._runs.values():
-            task.cancel()
+        for run in self._runs.values():
+            run.task.cancel()
 
     async def _sweep(self) -> None:
-        """Look after what no message tells: due tasks, dead workers, expired approvals."""
+        """Look after what no message tells: due tasks, dead workers, approvals that nobody answered."""
         while True:
             await self._chore(lambda: leases.reap(own=self.worker_id, now=self._clock()))
             await self._chore(lambda: [a.id for a in approvals.expire_due(self._clock())])
+            await self._chore(lambda: [a.id for a in approvals.escalate_due(self._clock())])
             await self._chore(lambda: queue.wake_idle_workflows(now=self._clock()))
             await self._chore(lambda: queue.sweep(now=self._clock(), limit=2 * self._slots))
             await self._take_back_forgotten()
+            await self._replay()
             await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _replay(self) -> None:
+        """Have the next what-if replayed on a thread, one at a time: it takes seconds, and nothing may wait for it."""
+        if self._replaying is None or self._replaying.done():
+            due = await self._chore(lambda: runs.list_due(self._clock()))
+            if due:
+                self._replaying = self._threads.submit(
+                    runs.run_due_apart, clock=self._clock, is_stopping=self._ending.is_set
+                )
 
     async def _take_back_forgotten(self) -> None:
         """Take back what this worker holds in the table but has not run for two sweeps."""
@@ -155,14 +187,22 @@ class Worker:
             await self._chore(lambda: take_back(now=self._clock()))
 
     async def _poll(self) -> None:
-        """Notice cancellations asked for in other processes."""
+        """Notice cancellations asked for and switches turned in other processes."""
         while True:
-            await asyncio.sleep(CANCEL_POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
             if self._runs:
                 for task_id in await self._chore(lambda: leases.cancel_requests(self.worker_id)):
                     self._cancel(task_id)
+                for switches in await self._chore(lambda: [registry.read_switches()]):
+                    self._heed(switches)
 
-    async def _chore(self, function: Callable[[], Iterable[str]]) -> Iterable[str]:
+    def _heed(self, switches: Switches) -> None:
+        for run in self._runs.values():
+            why = find_cut(switches, agent_id=run.lease.agent_id, skill_id=run.opened.skill_id)
+            if why is not None:
+                run.stop(why)
+
+    async def _chore[T](self, function: Callable[[], Iterable[T]]) -> Iterable[T]:
         try:
             return await self._write(function)
         except DatabaseError:
@@ -176,9 +216,9 @@ class Worker:
             self._loop.call_soon_threadsafe(self._cancel, task_id)
 
     def _cancel(self, task_id: str) -> None:
-        task = self._runs.get(task_id)
-        if task is not None and not task.cancelling():  # asked again, it would be torn from writing how it ended
-            task.cancel(CANCEL)
+        run = self._runs.get(task_id)
+        if run is not None:
+            run.stop(Stop.CANCELLED)
 
     async def _tick(self) -> None:
         while True:
@@ -198,8 +238,8 @@ class Worker:
 
     async def _wind_up(self) -> None:
         if self._runs:
-            await asyncio.wait(list(self._runs.values()), timeout=STOP_GRACE_SECONDS)
-        leftover = list(self._runs.values())
+            await asyncio.wait([run.task for run in self._runs.values()], timeout=STOP_GRACE_SECONDS)
+        leftover = [run.task for run in self._runs.values()]
         for task in leftover:
             task.cancel()
         await asyncio.gather(*leftover, return_exceptions=True)

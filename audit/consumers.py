@@ -131,7 +131,7 @@ class ConsoleConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             version = hub.version
             await self._tell_of_store(hub)
             frames, head = hub.collect(cursor, filters), hub.head
-            shows = any('"items":[]' not in frame for frame in frames)
+            shows = any('"items":[]' not in frame or '"counts":true' in frame for frame in frames)
             if frames and (shows or loop.time() - told_at >= _QUIET_SECONDS):
                 for frame in frames:
                     await self._send_in_time(frame)

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 WINDOW: Final = 500
 MAX_ITEMS: Final = 200  # a frame shows the newest of them and says how many it skipped
+COUNTED: Final = "approval."  # events that change what the badges of every page count, whatever its filters are
 _PRELOAD: Final = 500  # so that a page rendered a moment ago finds its successors in the ring
 _MIN_INTERVAL_SECONDS: Final = 0.05
 
@@ -140,10 +141,11 @@ class Hub:
         for after, to in self._gaps:
             if to > max(cursor, self._base):
                 yield _frame(op="gap", after=after, to=to)
-        start = bisect_right(self._seqs, cursor)
-        wanted = [item for item in self._items[start:] if filters.let_through(item)]
+        news = self._items[bisect_right(self._seqs, cursor) :]
+        wanted = [item for item in news if filters.let_through(item)]
         shown = wanted[-MAX_ITEMS:]
-        yield _frame(op="ev", items=shown, head=self.head, skipped=len(wanted) - len(shown))
+        counts = any(item["type"].startswith(COUNTED) for item in news)
+        yield _frame(op="ev", items=shown, head=self.head, skipped=len(wanted) - len(shown), counts=counts)
 
     async def _tail(self) -> None:
         while True:

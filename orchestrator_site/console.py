@@ -1,6 +1,6 @@
 """What every page shares: navigation, badges, theme, the audit's state, and who may open which page."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, wraps
@@ -8,13 +8,16 @@ from time import monotonic
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.http import HttpRequest, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 
+from agents import registry
+from agents.models import FleetSwitch
 from agents.money.budget import FLEET, THRESHOLDS
 from agents.money.costs import Account, read_account
 from audit.status import get_ledger_status
@@ -58,6 +61,7 @@ NAV: tuple[tuple[str, tuple[NavItem, ...]], ...] = (
     (
         "Govern",
         (
+            NavItem(label="Permissions", view="console:permissions", icon="shield", permission=Permission.POLICY_READ),
             NavItem(label="Cost", view="console:cost", icon="coin", permission=Permission.BUDGET_READ),
             NavItem(label="Audit", view="console:event_list", icon="audit", permission=Permission.AUDIT_READ),
         ),
@@ -90,13 +94,23 @@ def require(permission: Permission) -> Callable[[View], View]:
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if permission not in find_permissions(request):
                 raise PermissionDenied(f"It needs the permission {permission}, which none of your roles gives.")
+            if _holds_nul(request, kwargs.values()):
+                raise BadRequest("The address holds the character NUL.")
             response = view(request, *args, **kwargs)
+            if isinstance(response, HttpResponseNotAllowed):  # where a form was sent to, asked for again
+                response.content = render_to_string("405.html", request=request).encode()
             add_never_cache_headers(response)
             return response
 
         return checked
 
     return decorate
+
+
+def _holds_nul(request: HttpRequest, parts: Iterable[Any]) -> bool:
+    """Say whether an address names what PostgreSQL cannot even look for."""
+    values = [value for _, values in request.GET.lists() for value in values]
+    return any("\0" in str(part) for part in (*parts, *values))
 
 
 def find_permissions(request: HttpRequest) -> frozenset[Permission]:
@@ -121,6 +135,7 @@ def console_context(request: HttpRequest) -> dict[str, Any]:
         "nav": build_nav(request.path, granted, counts),
         "counts": counts,
         "audit_state": read_audit_state(),
+        "fleet_alert": read_fleet_alert(),
         "budget_alert": read_budget_alert() if Permission.BUDGET_READ in granted else None,
     }
     return context
@@ -166,6 +181,12 @@ def read_audit_state() -> AuditState:
         shipped_at=status.shipped_at,
         is_away=bool(status.fault) or (status.waiting > 0 and not status.led),
     )
+
+
+def read_fleet_alert() -> FleetSwitch | None:
+    """Return the fleet's switch if the fleet is stopped or resumed in part; at most half a second old."""
+    switch = registry.find_fleet_switch()
+    return switch if switch and (switch.stopped or switch.slots is not None) else None
 
 
 def read_budget_alert() -> Account | None:

@@ -22,15 +22,14 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from agents import exceptions as agents
-from agents.registry import AgentNotFound
+from agents.registry import AgentNotFound, SkillNotFound
 from audit.exceptions import AuditError
 from orchestrator_site.exceptions import BodyRefused
 from orchestrator_site.logs import get_request_id
 from orchestrator_site.roles import required_scope
 from orchestrator_site.tokens import Grant, record_refusal
 from toolgate import exceptions as gate
-from toolgate.api import InputEditUnsupported
-from toolgate.reading import BodyInvalid, BodyMalformed
+from toolgate.reading import MAX_DETAIL, BodyInvalid, BodyMalformed, make_pointer
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +70,7 @@ TABLE: Final[dict[type[BaseException], Entry]] = {
     agents.TaskNotFound: (HTTPStatus.NOT_FOUND, None, None),
     agents.ArtifactNotFound: (HTTPStatus.NOT_FOUND, None, None),
     AgentNotFound: (HTTPStatus.NOT_FOUND, "not_found", "There is no agent of this id. GET /api/agents lists them."),
+    SkillNotFound: (HTTPStatus.NOT_FOUND, "not_found", "There is no skill of this id. GET /api/skills lists them."),
     agents.TaskStateConflict: (HTTPStatus.CONFLICT, None, None),
     agents.IdempotencyConflict: (HTTPStatus.UNPROCESSABLE_ENTITY, None, None),
     agents.OrderRefused: (HTTPStatus.UNPROCESSABLE_ENTITY, None, None),
@@ -85,10 +85,23 @@ TABLE: Final[dict[type[BaseException], Entry]] = {
     agents.FileTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, None, None),
     agents.FileNotKept: (HTTPStatus.INSUFFICIENT_STORAGE, None, None),
     gate.ApprovalNotFound: (HTTPStatus.NOT_FOUND, None, None),
+    gate.GrantNotFound: (HTTPStatus.NOT_FOUND, None, None),
     gate.OwnRequest: (HTTPStatus.FORBIDDEN, None, None),
+    gate.NotApprover: (HTTPStatus.FORBIDDEN, None, None),
+    gate.AnswerInvalid: (HTTPStatus.UNPROCESSABLE_ENTITY, None, None),
     gate.ApprovalError: (HTTPStatus.CONFLICT, None, None),
+    gate.WhatIfNotFound: (HTTPStatus.NOT_FOUND, None, None),
+    gate.TooManyWhatIfs: (HTTPStatus.TOO_MANY_REQUESTS, None, None),
+    gate.PolicyInvalid: (HTTPStatus.UNPROCESSABLE_ENTITY, None, None),
+    gate.PolicyConflict: (HTTPStatus.CONFLICT, None, None),
+    gate.DraftConflict: (HTTPStatus.CONFLICT, None, None),
+    gate.NothingToPublish: (HTTPStatus.CONFLICT, None, None),
+    gate.DraftMissing: (HTTPStatus.NOT_FOUND, None, None),
+    gate.VersionMissing: (HTTPStatus.NOT_FOUND, None, None),
+    gate.RuleMissing: (HTTPStatus.NOT_FOUND, None, None),
+    gate.DecisionMissing: (HTTPStatus.NOT_FOUND, None, None),
+    gate.ReasonRequired: (HTTPStatus.UNPROCESSABLE_ENTITY, None, None),
     gate.TextInvalid: (HTTPStatus.UNPROCESSABLE_ENTITY, None, None),
-    InputEditUnsupported: (HTTPStatus.UNPROCESSABLE_ENTITY, None, None),
 }
 _UNKNOWN: Final = (
     HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -115,9 +128,18 @@ def describe(error: Exception) -> dict[str, Any]:
     """Return the problem document of an error."""
     status, code, detail = _find_entry(error)
     own_code = code if code is not None else getattr(error, "code", "error")
-    problems = getattr(error, "problems", None)
-    more = {"errors": [asdict(problem) for problem in problems]} if problems else {}
+    more: dict[str, Any] = dict(getattr(error, "members", {}))
+    if problems := getattr(error, "problems", None):
+        more["errors"] = [_describe_problem(problem, code=own_code) for problem in problems]
     return make_problem(status, own_code, str(error) if detail is None else detail, **more)
+
+
+def _describe_problem(problem: Any, *, code: str) -> dict[str, Any]:
+    """Return one finding about the body; of rules it is a text, "rules.3.agent: what is wrong with it"."""
+    if not isinstance(problem, str):
+        return asdict(problem)
+    place, _, what = problem.partition(": ")
+    return {"pointer": make_pointer("#", place.split(".")), "code": code, "detail": what[:MAX_DETAIL]}
 
 
 def _find_entry(error: Exception) -> Entry:

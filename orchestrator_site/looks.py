@@ -14,13 +14,14 @@ DECISION_LOOKS: dict[str, Look] = {
     "ask": ("Ask", "ask", "ask"),
     "deny": ("Deny", "deny", "barred"),
     "": ("Default deny", "quiet", "dash"),
+    "unset": ("Default deny", "quiet", "dash"),
 }
 APPROVAL_LOOKS: dict[str, Look] = {
     "pending": ("Waiting", "ask", "waiting"),
     "approved": ("Approved", "allow", "tick"),
     "refused": ("Refused", "deny", "barred"),
     "expired": ("Expired", "quiet", "clock"),
-    "superseded": ("Asked again", "quiet", "retry"),
+    "superseded": ("Superseded", "quiet", "retry"),
     "used": ("Approved and used", "allow", "succeeded"),
 }
 AGENT_LOOKS: dict[str, Look] = {
@@ -29,6 +30,11 @@ AGENT_LOOKS: dict[str, Look] = {
     "quarantined": ("Quarantined", "deny", "barred"),
     "disabled": ("Disabled", "quiet", "cancelled"),
 }
+FLEET_LOOKS: dict[str, Look] = {
+    "running": ("Running", "allow", "play"),
+    "resuming": ("Resumed in part", "ask", "clock"),
+    "stopped": ("Stopped", "deny", "stopped"),
+}
 STEP_LOOKS: dict[str, Look] = {
     "intent": ("Running", "run", "running"),
     "done": ("Done", "allow", "tick"),
@@ -36,12 +42,29 @@ STEP_LOOKS: dict[str, Look] = {
     "refused": ("Refused", "deny", "barred"),
     "unknown": ("Outcome unknown", "ask", "alert"),
 }
+ROLE_LOOKS: dict[str, Look] = {  # what a rule had to do with a decision
+    "decides": ("Decides", "run", "next"),
+    "overruled": ("Overruled", "quiet", "barred"),
+    "idle": ("Nothing to ask about", "quiet", "dash"),
+    "misses": ("Does not match", "quiet", "dash"),
+    "not_now": ("Not valid now", "quiet", "clock"),
+    "shadow": ("Shadow", "quiet", "info"),
+    "unasked": ("Not asked", "quiet", "dash"),
+}
+CONDITION_LOOKS: dict[str, Look] = {
+    "met": ("Met", "allow", "tick"),
+    "not_met": ("Not met", "quiet", "failed"),
+    "unclear": ("Cannot be evaluated", "ask", "alert"),
+}
 LOOKS: dict[str, dict[str, Look]] = {
     "task": TASK_LOOKS,
     "decision": DECISION_LOOKS,
     "approval": APPROVAL_LOOKS,
     "agent": AGENT_LOOKS,
     "step": STEP_LOOKS,
+    "role": ROLE_LOOKS,
+    "condition": CONDITION_LOOKS,
+    "fleet": FLEET_LOOKS,
 }
 # Ends of event names, most telling first: an event without a decision is shown by what it says happened.
 EVENT_LOOKS: tuple[tuple[str, str, str], ...] = (
@@ -53,6 +76,11 @@ EVENT_LOOKS: tuple[tuple[str, str, str], ...] = (
     ("approval.asked", "ask", "ask"),
     ("task.parked", "ask", "waiting"),
     ("approval.granted", "allow", "tick"),
+    ("approval.voted", "allow", "tick"),
+    ("approval.edited", "block", "edit"),
+    ("approval.escalated", "deny", "alert"),
+    ("grant.given", "allow", "key"),
+    ("grant.revoked", "quiet", "key"),
     ("-failed", "deny", "failed"),
     (".failed", "deny", "failed"),
     (".refused", "deny", "barred"),
@@ -61,6 +89,9 @@ EVENT_LOOKS: tuple[tuple[str, str, str], ...] = (
     (".drafted", "block", "edit"),
     (".paused", "quiet", "pause"),
     ("agent.resumed", "allow", "play"),
+    ("fleet.resumed", "allow", "play"),
+    ("fleet.stopped", "deny", "stopped"),
+    ("skill.released", "allow", "play"),
     (".quarantined", "deny", "barred"),
     (".disabled", "quiet", "cancelled"),
     (".finished", "allow", "tick"),

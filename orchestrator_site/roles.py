@@ -13,6 +13,7 @@ class Permission(StrEnum):
 
     AGENTS_READ = "agents:read"
     AGENTS_WRITE = "agents:write"
+    FLEET_STOP = "fleet:stop"  # pause, quarantine and stop, and take that back
     FILES_WRITE = "files:write"
     TASKS_READ = "tasks:read"
     TASKS_WRITE = "tasks:write"
@@ -50,8 +51,9 @@ _READ = frozenset(
 
 ROLES: dict[Role, frozenset[Permission]] = {
     Role.VIEWER: _READ,
-    Role.OPERATOR: _READ | {Permission.TASKS_WRITE, Permission.FILES_WRITE, Permission.AUDIT_READ},
-    Role.APPROVER: _READ | {Permission.APPROVALS_DECIDE, Permission.AUDIT_READ},
+    Role.OPERATOR: _READ
+    | {Permission.TASKS_WRITE, Permission.FILES_WRITE, Permission.AUDIT_READ, Permission.FLEET_STOP},
+    Role.APPROVER: _READ | {Permission.APPROVALS_DECIDE, Permission.AUDIT_READ, Permission.FLEET_STOP},
     Role.AUDITOR: _READ | {Permission.AUDIT_READ, Permission.METRICS_READ},
     Role.ADMIN: frozenset(Permission),
 }

@@ -23,6 +23,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from orchestrator_site.errors import CONTENT_TYPE
+from toolgate.editing.wire import ConflictWire
 from toolgate.reading import WireModel
 
 SCHEME: Final = "token"
@@ -60,6 +61,7 @@ class Problem(WireModel):
     detail: str
     request_id: str
     errors: list[FieldProblemWire] | None = None
+    conflict: ConflictWire | None = None  # of a policy that somebody else published first
 
 
 _ERROR: Final = {

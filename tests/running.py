@@ -25,10 +25,14 @@ def free_port() -> int:
 
 
 class RunningServer:
-    """`manage.py serve` with its own `var`; `environment` adds to what the test runner has."""
+    """`manage.py serve` with its own `var`; `environment` adds to what the test runner has.
 
-    def __init__(self, var: Path, **environment: str) -> None:
+    `program` is what Python is given in the place of `manage.py`.
+    """
+
+    def __init__(self, var: Path, *, program: tuple[str, ...] = ("manage.py",), **environment: str) -> None:
         self.var = var
+        self._program = program
         self.port = free_port()
         self.output = var.parent / f"{var.name}.log"
         self._environment = {
@@ -48,7 +52,7 @@ class RunningServer:
         """Start the process and wait until it is ready."""
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "serve"],
+                [sys.executable, *self._program, "serve"],
                 cwd=ROOT,
                 env=self._environment,
                 stdout=output,

@@ -1,13 +1,14 @@
 """Decide: one pure function over the compiled rules. PURE.
 
-policy ──compile_policy──▶ CompiledPolicy ──find_cell──▶ Cell ──decide──▶ Decision
+policy ──compile_policy──▶ CompiledPolicy ──find_pair──▶ Pair ──▶ Cell of the moment ──decide──▶ Decision
 """
 
+from dataclasses import replace
 from datetime import datetime
 
 from toolgate.entries import Entry, Reach
-from toolgate.index import Cell, CompiledPolicy, compile_policy, first_miss
-from toolgate.types import Action, Decision, Effect, Limit, Principal, Reason, Request, Resource
+from toolgate.index import Cell, CompiledPolicy, Pair, Shelf, compile_policy, first_miss
+from toolgate.types import Action, Decision, Effect, Flip, Limit, Principal, Reason, Request, Resource
 
 __all__ = ["CompiledPolicy", "compile_policy", "decide", "deny"]
 
@@ -17,13 +18,13 @@ WORKING = frozenset({"enabled", "paused"})  # a paused agent is given no task; w
 def decide(policy: CompiledPolicy, request: Request, *, now: datetime) -> Decision:
     """Return what the rules come to for `request`, with the evidence. Whatever fails in here denies.
 
-    `request.resource` is in normal form (`toolgate.normal`). `now` is for rules that hold for a time only.
+    `request.resource` is in normal form (`toolgate.normal`). By `now` a rule holds or does not; one that does not is as
+    if it were not there.
     """
     try:
-        return _decide(policy, request)
+        return _decide(policy, request, now)
     except Exception as error:  # the edge of the gate: a defect in here must never open it
-        detail = f"the rules could not be evaluated ({type(error).__name__})"
-        return deny(policy.version, Reason.SKILL_NOT_ALLOWED, detail)
+        return _deny_defect(policy.version, error)
 
 
 def deny(version: int, reason: Reason, detail: str, rules: tuple[str, ...] = ()) -> Decision:
@@ -31,38 +32,90 @@ def deny(version: int, reason: Reason, detail: str, rules: tuple[str, ...] = ())
     return Decision(effect=Effect.DENY, reason=reason, deciding_rules=rules, policy_version=version, detail=detail)
 
 
-def _decide(policy: CompiledPolicy, request: Request) -> Decision:
-    principal, action, resource = request.principal, request.action, request.resource
+def _decide(policy: CompiledPolicy, request: Request, now: datetime) -> Decision:
+    principal, action = request.principal, request.action
     if principal.status not in WORKING or not action.known or action.quarantined:
         return _deny_subject(policy.version, principal, action)
-    cell = policy.find_cell(principal.agent_id, action.skill_id, tainted=request.tainted)
-    if cell is None:
+    pair = policy.find_pair(principal.agent_id, action.skill_id, tainted=request.tainted)
+    if pair is None:
         return _deny_unnamed(policy.version, request)
+    cell = pair.find_cell(now) if pair.timed else pair.cell
+    decision = _judge(policy.version, request, cell)
+    if pair.timed and decision.effect is Effect.DENY and not decision.deciding_rules:
+        decision = _blame_time(decision, pair, request.resource, now)
+    if not pair.shadows:
+        return decision
+    return replace(decision, flips=_find_flips(decision, cell, pair.shadows, request.resource, now))
+
+
+def _judge(version: int, request: Request, cell: Cell) -> Decision:
+    resource = request.resource
     denies = cell.denies.find_touching(resource) if cell.denies else None
     if denies:
-        return _deny_by_rules(policy.version, denies)
+        return _deny_by_rules(version, denies)
     permits = cell.permits.find_covering(resource)
     if not permits:
-        return _deny_by_default(policy.version, request, cell)
-    asks = cell.asks.find_touching(resource) if cell.asks else []
-    return _permit(policy.version, asks, permits, resource)
+        return _deny_by_default(version, request, cell)
+    asks = _find_asking(cell.asks, permits, resource) if cell.asks else []
+    return _permit(version, asks, permits, resource)
+
+
+def _find_asking(shelf: Shelf, permits: list[Entry], resource: Resource) -> list[Entry]:
+    """Return the ask rules that touch a call; if none does, those without which nothing would permit it."""
+    asks = shelf.find_touching(resource)
+    return asks or ([] if any(entry.rule.effect is Effect.ALLOW for entry in permits) else permits)
+
+
+def _find_flips(
+    decision: Decision, cell: Cell, shadows: list[Entry], resource: Resource, now: datetime
+) -> tuple[Flip, ...]:
+    """Return what each shadow rule would have made of it, were that one enforced beside the others."""
+    flips = []
+    for shadow in shadows:
+        try:
+            if shadow.find_stopped_clock(now):
+                continue
+            effect, reason = _judge_beside(decision, cell, shadow, resource)
+        except Exception:  # a rule that decides nothing must not do so by failing
+            effect, reason = Effect.DENY, Reason.SKILL_NOT_ALLOWED
+        if effect is not decision.effect:
+            flips.append(Flip(rule_id=shadow.rule.id, effect=effect, reason=reason))
+    return tuple(flips)
+
+
+def _judge_beside(decision: Decision, cell: Cell, shadow: Entry, resource: Resource) -> tuple[Effect, Reason]:
+    """Return what `decision` would be with one rule more in its cell; the others need not be asked all over again."""
+    same, rule = (decision.effect, decision.reason), shadow.rule
+    is_denied = decision.effect is Effect.DENY
+    if is_denied and decision.deciding_rules:
+        return same
+    if rule.effect is Effect.DENY:
+        return (Effect.DENY, _reason_of(shadow)) if shadow.touches(resource) else same
+    permits = not rule.only_restricts and shadow.covers(resource)
+    if rule.effect is Effect.ALLOW and permits:
+        asks = cell.asks.find_touching(resource) if cell.asks else []
+        return (Effect.ASK, Reason.APPROVAL_REQUIRED) if asks else (Effect.ALLOW, Reason.ALLOWED)
+    if rule.effect is Effect.ASK and (permits if is_denied else shadow.touches(resource)):
+        return Effect.ASK, Reason.APPROVAL_REQUIRED
+    return same
 
 
 def _permit(version: int, asks: list[Entry], permits: list[Entry], resource: Resource) -> Decision:
     matching = [*permits, *[entry for entry in asks if entry not in permits]] if asks else permits
     ask_rule = asks[0].rule.id if asks else ""
+    # Nobody was asked: what only an ask rule permits is out of reach.
+    giving = permits if asks else [entry for entry in permits if entry.rule.effect is Effect.ALLOW]
     return Decision(
         effect=Effect.ASK if asks else Effect.ALLOW,
         reason=Reason.APPROVAL_REQUIRED if asks else Reason.ALLOWED,
-        deciding_rules=tuple([entry.rule.id for entry in asks or permits]),
+        deciding_rules=tuple([entry.rule.id for entry in asks or giving]),
         policy_version=version,
         limits=_limits_of(matching),
         detail=f"the rule {ask_rule} asks a person before this call" if asks else "",
-        domains=_join_reach([entry.hosts for entry in permits], resource.hosts),
-        read_scopes=_join_reach([entry.reads for entry in permits], resource.read_paths),
-        write_scopes=_join_reach([entry.writes for entry in permits], resource.write_paths),
-        approval_rule=ask_rule,
-        four_eyes=not asks or any(entry.rule.approval.four_eyes for entry in asks),
+        domains=_join_reach([entry.hosts for entry in giving], resource.hosts),
+        read_scopes=_join_reach([entry.reads for entry in giving], resource.read_paths),
+        write_scopes=_join_reach([entry.writes for entry in giving], resource.write_paths),
+        terms=tuple([entry.terms for entry in asks]),
     )
 
 
@@ -85,20 +138,29 @@ def _join_reach(reaches: list[Reach], named: tuple[str, ...]) -> tuple[str, ...]
 def _deny_subject(version: int, principal: Principal, action: Action) -> Decision:
     if principal.status == "unknown":
         return deny(version, Reason.AGENT_UNKNOWN, "there is no such agent")
+    if principal.status == "stopped":
+        return deny(version, Reason.AGENT_DISABLED, "the whole fleet is stopped")
     if principal.status == "quarantined":
-        return deny(version, Reason.AGENT_QUARANTINED, f"{principal.agent_id} is quarantined")
+        return deny(version, Reason.AGENT_QUARANTINED, f"the agent {principal.agent_id} is quarantined")
     if principal.status not in WORKING:
-        return deny(version, Reason.AGENT_DISABLED, f"{principal.agent_id} is {principal.status}")
+        return deny(version, Reason.AGENT_DISABLED, f"the agent {principal.agent_id} is {principal.status}")
     if not action.known:
         return deny(version, Reason.SKILL_UNKNOWN, "there is no such skill")
-    return deny(version, Reason.SKILL_QUARANTINED, f"{action.skill_id} is quarantined")
+    return deny(version, Reason.SKILL_QUARANTINED, f"the skill {action.skill_id} is quarantined")
+
+
+def _deny_defect(version: int, error: Exception) -> Decision:
+    return deny(version, Reason.SKILL_NOT_ALLOWED, f"the rules could not be evaluated ({type(error).__name__})")
 
 
 def _deny_by_rules(version: int, entries: list[Entry]) -> Decision:
     rules = tuple(entry.rule.id for entry in entries)
-    matchers = entries[0].matchers
-    reason = matchers[0].reason if matchers else Reason.SKILL_NOT_ALLOWED
-    return deny(version, reason, f"the rule {rules[0]} denies this call", rules)
+    return deny(version, _reason_of(entries[0]), f"the rule {rules[0]} denies this call", rules)
+
+
+def _reason_of(entry: Entry) -> Reason:
+    """Return the reason of what a deny rule refuses."""
+    return entry.matchers[0].reason if entry.matchers else Reason.SKILL_NOT_ALLOWED
 
 
 def _deny_unnamed(version: int, request: Request) -> Decision:
@@ -120,3 +182,17 @@ def _deny_by_default(version: int, request: Request, cell: Cell) -> Decision:
         return _deny_unnamed(version, request)
     matcher = entry.matchers[first_miss(entry, resource)]
     return deny(version, matcher.reason, f"{matcher.describe(resource)} by the rule {entry.rule.id}")
+
+
+def _blame_time(decision: Decision, pair: Pair, resource: Resource, now: datetime) -> Decision:
+    """Return the default deny with a reason of time, if that alone keeps a rule from permitting the call."""
+    missed = [
+        (entry, entry.find_stopped_clock(now)) for entry in pair.find_stopped_permits(now) if entry.covers(resource)
+    ]
+    # What will hold again is nearer than what is over for good.
+    for reason in (Reason.OUTSIDE_TIME_WINDOW, Reason.GRANT_EXPIRED):
+        for entry, clock in missed:
+            if clock is not None and clock.reason is reason:
+                detail = f"the rule {entry.rule.id} does not hold now: {clock.describe(now)}"
+                return deny(decision.policy_version, reason, detail)
+    return decision

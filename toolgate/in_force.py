@@ -54,12 +54,12 @@ class PolicyCache:
 def _load(number: int) -> CompiledPolicy:
     if number == 0:
         return NO_POLICY
-    version = PolicyVersion.objects.get(number=number)
     try:
+        version = PolicyVersion.objects.get(number=number)
         policy = read_policy(version.rules)
         if policy_digest(policy) != version.digest:
             raise PolicyInvalid(["the rules are not those that were published"])
-    except PolicyInvalid as error:
+    except (PolicyInvalid, TypeError, ValueError) as error:  # no rules, no list, no JSON
         _log.critical("policy unreadable", extra={"action": "policy.unreadable", "number": number, "why": str(error)})
         policy = Policy(rules=())  # nothing is allowed by rules that cannot be trusted
     return compile_policy(policy, number)

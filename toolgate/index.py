@@ -1,13 +1,19 @@
-"""A policy compiled for deciding: its rules by agent and skill, and in a big cell by host and folder. PURE."""
+"""A policy compiled for deciding: its rules by agent and skill, and in a big cell by host and folder. PURE.
+
+CompiledPolicy ──find_pair──▶ Pair ──cell, or find_cell for a moment──▶ Cell ──▶ Shelf of rules of one kind
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from toolgate.entries import Entry, bound_reach, compile_rule
+from toolgate.patterns import base_of
 from toolgate.policy import ANY, Policy
-from toolgate.types import Effect, Reason, Resource
+from toolgate.types import Effect, LimitKind, Reason, Resource
 
-MAX_CACHED_CELLS = 4096
+MAX_CACHED_PAIRS = 4096
+MAX_CACHED_CELLS = 64  # of one pair: the rules of a moment
 SCAN_UP_TO = 12  # entries; below it asking every rule is quicker than looking up who to ask
 
 # A rule whose conditions hold up to a later stage is a nearer miss.
@@ -75,9 +81,9 @@ class Shelf:
             conditions = entry.rule.conditions
             if conditions.domains:
                 _add(self._domains, conditions.domains, entry)
-            elif conditions.domains is None and conditions.read_paths and "" not in conditions.read_paths:
-                _add(self._folders, conditions.read_paths, entry)
-                _add(self._above, {key for path in conditions.read_paths for key in _folder_keys(path)[1:]}, entry)
+            elif conditions.domains is None and "" not in (folders := _bases_of(conditions.read_paths)):
+                _add(self._folders, folders, entry)
+                _add(self._above, {key for path in folders for key in _folder_keys(path)[1:]}, entry)
             else:
                 self._loose.append(entry)
         # Of rules that are not near, all about hosts (or folders) miss alike: the first stands for them.
@@ -86,7 +92,7 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """The rules of one agent and skill, wildcards included, for tasks that are tainted or for those that are clean."""
+    """The rules of one agent and skill that count together, for tasks that are tainted or for those that are clean."""
 
     denies: Shelf | None
     asks: Shelf | None
@@ -94,35 +100,75 @@ class Cell:
     withheld: Shelf | None  # what would permit if the task were clean
 
 
-class CompiledPolicy:
-    """One version of the policy, ready to decide. Shared between threads; only its cache of cells changes."""
+class Pair:
+    """All rules of one agent and skill, wildcards included, at any time, for tainted tasks or for clean ones."""
 
-    __slots__ = ("_cells", "_entries", "policy", "version")
+    __slots__ = ("_cells", "_enforced", "_timed_permits", "_withheld", "cell", "shadows", "timed")
+
+    def __init__(self, entries: list[Entry], *, tainted: bool):
+        entries = sorted(entries, key=lambda entry: entry.rule.id)
+        matching = [entry for entry in entries if entry.rule.conditions.tainted in (None, tainted)]
+        enforced = [entry for entry in entries if not entry.rule.shadow]
+        self._enforced = [entry for entry in matching if not entry.rule.shadow]
+        self._withheld = [entry for entry in enforced if tainted and entry.rule.conditions.tainted is False]
+        self._cells: dict[tuple[bool, ...], Cell] = {}
+        self.timed = [entry for entry in (*self._enforced, *self._withheld) if entry.clocks]
+        self._timed_permits = [entry for entry in self._enforced if entry.clocks and not entry.rule.only_restricts]
+        self.shadows = [entry for entry in matching if entry.rule.shadow]
+        self.cell = _join_entries(self._enforced, self._withheld)  # good at any time if no rule is timed
+
+    def find_cell(self, now: datetime) -> Cell:
+        """Return the rules that hold at `now`."""
+        holding = tuple([entry.find_stopped_clock(now) is None for entry in self.timed])
+        try:
+            return self._cells[holding]
+        except KeyError:
+            if len(self._cells) >= MAX_CACHED_CELLS:
+                self._cells.clear()
+            stopped = {entry for entry, holds in zip(self.timed, holding, strict=True) if not holds}
+            cell = _join_entries(_leave_out(stopped, self._enforced), _leave_out(stopped, self._withheld))
+            return self._cells.setdefault(holding, cell)
+
+    def find_stopped_permits(self, now: datetime) -> list[Entry]:
+        """Return the rules that would permit something at another time, by id."""
+        return [entry for entry in self._timed_permits if entry.find_stopped_clock(now)]
+
+
+class CompiledPolicy:
+    """One version of the policy, ready to decide. Shared between threads; only its caches change."""
+
+    __slots__ = ("_entries", "_pairs", "_spending", "policy", "version")
 
     def __init__(self, policy: Policy, version: int):
         self.policy = policy
         self.version = version
         self._entries: dict[tuple[str, str], list[Entry]] = {}
-        self._cells: dict[tuple[str, str, bool], Cell | None] = {}
+        self._pairs: dict[tuple[str, str, bool], Pair | None] = {}
         for rule in policy.rules:
             self._entries.setdefault((rule.agent, rule.skill), []).append(compile_rule(rule))
+        self._spending = {
+            key for key, entries in self._entries.items() if any(_limits_spending(entry) for entry in entries)
+        }
 
-    def find_cell(self, agent_id: str, skill_id: str, *, tainted: bool) -> Cell | None:
+    def find_pair(self, agent_id: str, skill_id: str, *, tainted: bool) -> Pair | None:
         """Return the rules of this pair, or None if no rule names it."""
         key = (agent_id, skill_id, tainted)
         try:
-            return self._cells[key]
+            return self._pairs[key]
         except KeyError:
-            if len(self._cells) >= MAX_CACHED_CELLS:
-                self._cells.clear()
-            return self._cells.setdefault(key, self._build_cell(agent_id, skill_id, tainted=tainted))
+            if len(self._pairs) >= MAX_CACHED_PAIRS:
+                self._pairs.clear()
+            entries = self.entries_of(agent_id, skill_id)
+            return self._pairs.setdefault(key, Pair(entries, tainted=tainted) if entries else None)
 
-    def _build_cell(self, agent_id: str, skill_id: str, *, tainted: bool) -> Cell | None:
-        keys = {(agent, skill) for agent in (agent_id, ANY) for skill in (skill_id, ANY)}
-        found = [entry for key in keys for entry in self._entries.get(key, ()) if entry.rule.names(agent_id)]
-        entries = [entry for entry in found if entry.rule.conditions.tainted in (None, tainted)]
-        withheld = [entry for entry in found if tainted and entry.rule.conditions.tainted is False]
-        return _join_entries(entries, withheld) if entries or withheld else None
+    def entries_of(self, agent_id: str, skill_id: str) -> list[Entry]:
+        """Return every rule that is about this pair, by id: in the shadow, out of its time, for other tasks too."""
+        found = [entry for key in _keys_of(agent_id, skill_id) for entry in self._entries.get(key, ())]
+        return sorted((entry for entry in found if entry.rule.names(agent_id)), key=lambda entry: entry.rule.id)
+
+    def needs_spending(self, agent_id: str, skill_id: str) -> bool:
+        """Say whether a limit of this pair counts money, so that a call has to bring what was spent."""
+        return bool(self._spending) and not self._spending.isdisjoint(_keys_of(agent_id, skill_id))
 
 
 def compile_policy(policy: Policy, version: int) -> CompiledPolicy:
@@ -147,6 +193,18 @@ def _join_entries(entries: list[Entry], withheld: list[Entry]) -> Cell:
     )
 
 
+def _leave_out(stopped: set[Entry], entries: list[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry not in stopped]
+
+
+def _keys_of(agent_id: str, skill_id: str) -> set[tuple[str, str]]:
+    return {(agent, skill) for agent in (agent_id, ANY) for skill in (skill_id, ANY)}
+
+
+def _limits_spending(entry: Entry) -> bool:
+    return any(limit.kind in {LimitKind.SPEND_PER_TASK, LimitKind.SPEND_PER_DAY} for limit in entry.limits)
+
+
 def _stage(entry: Entry, resource: Resource) -> int:
     return _STAGES[entry.matchers[first_miss(entry, resource)].reason]
 
@@ -163,6 +221,11 @@ def _folder_keys(path: str) -> list[str]:
     """Return `path` and every folder it lies in, the workspace ("") last."""
     parts = path.split("/") if path else []
     return ["/".join(parts[:count]) for count in range(len(parts), -1, -1)]
+
+
+def _bases_of(places: tuple[str, ...] | None) -> set[str]:
+    """Return the folders that all lies in which `places` can name; without any, the whole workspace."""
+    return {base_of(place) for place in places} if places else {""}
 
 
 def _add(table: Table, keys: Iterable[str], entry: Entry) -> None:

@@ -1,7 +1,11 @@
-"""Rates as the generic cell rate algorithm (GCRA), in whole microseconds. PURE.
+"""Rates as the generic cell rate algorithm (GCRA), periods as a sliding window; in whole microseconds. PURE.
 
-A cell holds one number, the arrival: the moment by which all calls so far are paid for at the allowed pace. A call
-may run ahead of it by the burst, and moves it one interval on. `toolgate.usage` does the same in one statement.
+A rate's cell holds one number, the arrival: the moment by which all calls so far are paid for at the allowed pace. A
+call may run ahead of it by the burst, and moves it one interval on. `toolgate.usage` does the same in one statement.
+
+A period's cell holds buckets: how much was counted in a short stretch of time, and when that ended. A bucket counts
+whole as long as a part of it is in the period that ends now. So no stretch as long as the period, wherever it begins,
+ever holds more than the amount; the price is that what was counted is forgotten up to one bucket late.
 """
 
 from dataclasses import dataclass
@@ -11,6 +15,8 @@ SECOND_MICROS = 1_000_000
 # How far apart the clocks of two workers may be. An arrival further ahead than any call can have put it comes
 # from a clock that was set back since: waiting for that clock could take an hour.
 MAX_SKEW_MICROS = 5 * SECOND_MICROS
+BUCKETS = 60  # of a period: its memory is a sixtieth of it too long
+MIN_BUCKET_MICROS = SECOND_MICROS // 10
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -53,6 +59,68 @@ def spend_call(arrival: int | None, pace: Pace, now: int) -> Spent:
     if arrival <= now + pace.lead:
         return Spent(arrival=arrival + pace.interval, wait=0)
     return Spent(arrival=arrival, wait=arrival - pace.lead - now)
+
+
+# --- periods --------------------------------------------------------------------------------------------------
+Buckets = tuple[tuple[int, int], ...]  # (the moment it ended, what was counted in it), the earliest first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """The terms of one period, in microseconds."""
+
+    period: int
+    width: int  # of a bucket
+
+    def end_of_bucket(self, moment: int) -> int:
+        """Return when the bucket ends that `moment` is in; the end itself is in the next."""
+        return (moment // self.width + 1) * self.width
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """One call's answer: the buckets to keep, what is used of the amount, and microseconds to wait (0: it may run)."""
+
+    buckets: Buckets
+    used: int
+    wait: int
+
+
+def make_window(*, seconds: int) -> Window:
+    """Return the window of a period: some sixty buckets, none under a tenth of a second."""
+    period = seconds * SECOND_MICROS
+    return Window(period=period, width=max(-(-period // BUCKETS), MIN_BUCKET_MICROS))
+
+
+def count_in_window(buckets: Buckets, window: Window, *, amount: int, size: int, now: int) -> Counted:
+    """Return what a call that counts `size` (at most `amount`) comes to at `now`.
+
+    A refused one adds nothing. Workers' clocks may be `MAX_SKEW_MICROS` apart without letting more through; what lies
+    further ahead comes from a clock set back, and is taken as counted now: waiting for that clock could take days.
+    """
+    current = window.end_of_bucket(now)
+    tallies: dict[int, int] = {}
+    for end, count in buckets:
+        kept = end if end <= current + MAX_SKEW_MICROS else current
+        tallies[kept] = tallies.get(kept, 0) + count
+    oldest = now - window.period
+    used = sum(count for end, count in tallies.items() if end > oldest)
+    if used + size > amount:
+        wait = _wait_for_room(tallies, window, room=amount - size, now=now)
+        return Counted(buckets=tuple(sorted(tallies.items())), used=used, wait=wait)
+    tallies[current] = tallies.get(current, 0) + size
+    needed = {end: count for end, count in tallies.items() if end > oldest - MAX_SKEW_MICROS}
+    return Counted(buckets=tuple(sorted(needed.items())), used=used + size, wait=0)
+
+
+def _wait_for_room(tallies: dict[int, int], window: Window, *, room: int, now: int) -> int:
+    """Return how long it takes until no more than `room` is counted."""
+    used = 0
+    for end, count in sorted(tallies.items(), reverse=True):
+        used += count
+        if used > room:
+            return end + window.period - now
+    raise ValueError("there is room already")
 
 
 def to_micros(at: datetime) -> int:

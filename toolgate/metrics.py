@@ -13,6 +13,9 @@ ALLOWED = Counter("skill_access_allowed_total", "Skill calls that the gate let t
 DENIED = Counter("skill_access_denied_total", "Skill calls that the gate refused.", ["skill", "agent", "reason"])
 ESCALATIONS = Counter("permission_escalation_requests_total", "Calls that a person was asked about.", ["agent"])
 QUESTIONS = Counter("task_approval_requests_total", "Approvals that were asked for.", ["task_type"])
+AUTO_ESCALATIONS = Counter(
+    "approval_auto_escalated_total", "Approvals that waited longer than they should.", ["escalation_reason"]
+)
 PENDING = Gauge("pending_approvals_count", "Approvals that wait for a person.", multiprocess_mode="mostrecent")
 PERMISSIONS = Gauge(
     "active_permissions_granted", "Skills that the policy lets an agent use.", ["agent"], multiprocess_mode="mostrecent"
@@ -37,6 +40,11 @@ def count_question(agent_id: str, task_type: str) -> None:
     """Count, after commit, that a person was asked."""
     transaction.on_commit(lambda: ESCALATIONS.labels(agent=agent_id).inc())
     transaction.on_commit(lambda: QUESTIONS.labels(task_type=task_type).inc())
+
+
+def count_escalation(reason: str) -> None:
+    """Count, after commit, an approval that was escalated; `reason` is "sla"."""
+    transaction.on_commit(lambda: AUTO_ESCALATIONS.labels(escalation_reason=reason).inc())
 
 
 def observe_answer(result: str, seconds: float) -> None:

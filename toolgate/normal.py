@@ -1,6 +1,7 @@
 """The normal form of ids, hosts and paths: rules are matched against this and nothing else. PURE."""
 
 import re
+from dataclasses import replace
 
 from toolgate.types import Reason, Resource
 
@@ -60,12 +61,7 @@ def normalise_resource(resource: Resource) -> Resource:
     _require_paths(resource.write_paths, Reason.WRITE_PATH)
     if all(map(is_host, resource.hosts)):
         return resource
-    return Resource(
-        hosts=tuple(map(_require_host, resource.hosts)),
-        read_paths=resource.read_paths,
-        write_paths=resource.write_paths,
-        arguments=resource.arguments,
-    )
+    return replace(resource, hosts=tuple(map(_require_host, resource.hosts)))
 
 
 def _require_paths(paths: tuple[str, ...], reason: Reason) -> None:

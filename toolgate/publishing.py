@@ -2,22 +2,33 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from itertools import accumulate
+from typing import Any, Final
 
+import orjson
 from django.db import IntegrityError, transaction
 
 from audit.events import Event, EventType
 from audit.ledger import record
 from audit.transactions import write_transaction
-from toolgate.exceptions import HostDenied, HostInvalid, NoRuleToWiden, PolicyConflict
+from toolgate.editing.diff import diff_rules
+from toolgate.exceptions import (
+    HostDenied,
+    HostInvalid,
+    NoRuleToWiden,
+    NothingToPublish,
+    PolicyConflict,
+    VersionMissing,
+)
 from toolgate.in_force import forget_policy
-from toolgate.models import PolicyVersion
+from toolgate.models import PolicyVersion, WhatIf, WhatIfState
 from toolgate.normal import normalise_host
 from toolgate.policy import ANY, Policy, Rule, dump_policy, dump_rule, policy_digest, read_policy
 from toolgate.texts import check_reason
 from toolgate.types import Effect
 
 SYSTEM = "system"
+MAX_CHANGES_BYTES: Final = 1_000_000
 
 
 def publish_policy(
@@ -42,8 +53,9 @@ def allow_host(agent_id: str, skill_id: str, host: str, *, author: str, reason: 
     with write_transaction():
         newest = PolicyVersion.objects.order_by("-number").first()
         policy = read_policy(newest.rules if newest else ())
-        rule = _find_rule_to_widen(policy, agent_id, skill_id)
-        _refuse_denied(policy, agent_id, skill_id, host)
+        deciding = [rule for rule in policy.rules if not rule.shadow and rule.is_valid_at(now)]
+        rule = _find_rule_to_widen(deciding, agent_id, skill_id)
+        _refuse_denied(deciding, agent_id, skill_id, host)
         domains = rule.conditions.domains or ()
         if newest is not None and host in domains:
             return newest
@@ -54,25 +66,60 @@ def allow_host(agent_id: str, skill_id: str, host: str, *, author: str, reason: 
         return _publish(rules, author=author, reason=reason, base_version=base, now=now)
 
 
+def restore_version(number: int, *, author: str, reason: str, base_version: int, now: datetime) -> PolicyVersion:
+    """Publish the rules of an earlier version as the next one; `base_version` is what was in force to the person.
+
+    Raises: VersionMissing, ReasonRequired, TextInvalid, NothingToPublish, PolicyInvalid; PolicyConflict if another
+    version is in force by now.
+    """
+    reason = check_reason(reason)
+    with write_transaction():
+        old = PolicyVersion.objects.filter(number=number).first()
+        if old is None:
+            raise VersionMissing(number)
+        policy = read_policy(old.rules)
+        newest = PolicyVersion.objects.order_by("-number").values_list("number", "digest").first()
+        if newest == (base_version, old.digest):
+            raise NothingToPublish(base_version)
+        return _publish(policy, author=author, reason=reason, base_version=base_version, restored_from=number, now=now)
+
+
+def record_export(number: int, *, author: str, now: datetime) -> None:
+    """Write down that a person took a version's rules out."""
+    with write_transaction():
+        record(Event(type=EventType.POLICY_EXPORTED, at=now, actor=f"user:{author}", body={"number": number}))
+
+
 def publish_seed(policy: Policy, *, now: datetime) -> PolicyVersion:
     """Publish the rules that come with the product as version 1. Raises: PolicyConflict if there is a version."""
     with write_transaction():
         return _publish(policy, author=SYSTEM, reason="The rules that a new installation starts with", now=now)
 
 
-def _publish(policy: Policy, *, author: str, reason: str, now: datetime, base_version: int = 0) -> PolicyVersion:
+def _publish(
+    policy: Policy,
+    *,
+    author: str,
+    reason: str,
+    now: datetime,
+    base_version: int = 0,
+    restored_from: int | None = None,
+) -> PolicyVersion:
     newest = PolicyVersion.objects.order_by("-number").first()
     current = newest.number if newest else 0
     if current != base_version:
         raise PolicyConflict(base_version=base_version, current_version=current)
     rules: Any = dump_policy(policy)
+    digest = policy_digest(policy)
     version = PolicyVersion(
         number=current + 1,
         rules=rules,
-        digest=policy_digest(policy),
+        digest=digest,
         author=author.removeprefix("user:"),
         reason=reason,
         created_at=now,
+        restored_from=restored_from,
+        what_if_id=_find_what_if(digest),
     )
     try:
         with transaction.atomic():
@@ -84,19 +131,34 @@ def _publish(policy: Policy, *, author: str, reason: str, now: datetime, base_ve
     return version
 
 
+def _find_what_if(digest: str) -> str:
+    """Return the newest replay of just these rules that is done, empty if there is none."""
+    done = WhatIf.objects.filter(digest=digest, state=WhatIfState.DONE).order_by("-created_at")
+    return done.values_list("id", flat=True).first() or ""
+
+
 def _event(version: PolicyVersion, *, before: list[dict[str, Any]], now: datetime) -> Event:
-    old = {rule["id"]: rule for rule in before}
-    new = {rule["id"]: rule for rule in version.rules}
+    diff = diff_rules(before, version.rules)
     body = {
         "number": version.number,
         "digest": version.digest,
         "reason": version.reason,
-        "added": sorted(new.keys() - old.keys()),
-        "removed": sorted(old.keys() - new.keys()),
-        "changed": sorted(rule_id for rule_id in new.keys() & old.keys() if new[rule_id] != old[rule_id]),
+        **diff.to_ids(),
+        **_fit(diff.to_wire()),
     }
+    if version.restored_from is not None:
+        body["restoredFrom"] = version.restored_from
+    if version.what_if_id:
+        body["whatIfId"] = version.what_if_id
     actor = SYSTEM if version.author == SYSTEM and not before else f"user:{version.author}"
     return Event(type=EventType.POLICY_PUBLISHED, at=now, actor=actor, body=body)
+
+
+def _fit(changes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return as many changes as an event may hold, and how many more there were: the version itself has them all."""
+    sizes = accumulate(len(orjson.dumps(change)) for change in changes)
+    kept = sum(size <= MAX_CHANGES_BYTES for size in sizes)
+    return {"changes": changes[:kept], "changesLeftOut": len(changes) - kept}
 
 
 def _check_host(host: str) -> str:
@@ -106,11 +168,11 @@ def _check_host(host: str) -> str:
         raise HostInvalid(host) from None
 
 
-def _find_rule_to_widen(policy: Policy, agent_id: str, skill_id: str) -> Rule:
+def _find_rule_to_widen(rules: Iterable[Rule], agent_id: str, skill_id: str) -> Rule:
     """Return the rule of exactly this pair: a wildcard rule would open the host to others too."""
     mine = [
         rule
-        for rule in policy.rules
+        for rule in rules
         if (rule.agent, rule.skill, rule.effect) == (agent_id, skill_id, Effect.ALLOW)
         and rule.conditions.domains is not None
     ]
@@ -119,8 +181,8 @@ def _find_rule_to_widen(policy: Policy, agent_id: str, skill_id: str) -> Rule:
     return min(mine, key=lambda rule: rule.id)
 
 
-def _refuse_denied(policy: Policy, agent_id: str, skill_id: str, host: str) -> None:
-    for rule in policy.rules:
+def _refuse_denied(rules: Iterable[Rule], agent_id: str, skill_id: str, host: str) -> None:
+    for rule in rules:
         is_mine = rule.names(agent_id) and rule.skill in {skill_id, ANY}
         if rule.effect is Effect.DENY and is_mine and _names(rule.conditions.domains, host):
             raise HostDenied(host=host, rule_id=rule.id)

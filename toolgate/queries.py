@@ -4,8 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils import timezone
+
 from toolgate import metrics
 from toolgate.exceptions import ApprovalNotFound
+from toolgate.glance import find_effect
 from toolgate.in_force import policy_in_force
 from toolgate.models import Approval, ApprovalState, DecisionRecord, PolicyVersion
 from toolgate.policy import ANY, Rule
@@ -119,8 +122,10 @@ def current_rules() -> tuple[int, list[dict[str, Any]]]:
 
 
 def list_permissions(agent_id: str, skill_ids: Iterable[str] | None = None) -> list[Permission]:
-    """Return what the policy in force lets `agent_id` use: of `skill_ids`, or of the skills that rules name."""
-    mine = [rule for rule in policy_in_force().policy.rules if rule.names(agent_id)]
+    """Return what the policy in force lets `agent_id` use now: of `skill_ids`, or of the skills that rules name."""
+    now = timezone.now()
+    rules = (rule for rule in policy_in_force().policy.rules if not rule.shadow and rule.is_valid_at(now))
+    mine = [rule for rule in rules if rule.names(agent_id)]
     named = {rule.skill for rule in mine if rule.skill != ANY} if skill_ids is None else set(skill_ids)
     found = (_summarise(skill_id, [rule for rule in mine if rule.skill in {skill_id, ANY}]) for skill_id in named)
     return sorted((permission for permission in found if permission), key=lambda permission: permission.skill_id)
@@ -137,17 +142,15 @@ def refresh_gauges(agent_ids: Iterable[str]) -> None:
 
 
 def _summarise(skill_id: str, rules: list[Rule]) -> Permission | None:
-    permitting = [rule for rule in rules if not rule.only_restricts]
-    # Conditions are only what a call brings: a deny rule with conditions may leave room, one without leaves none.
-    denied = any(rule.effect is Effect.DENY and not rule.conditions.model_dump(exclude_none=True) for rule in rules)
-    if denied or not permitting:
+    effect = find_effect(rules)
+    if effect not in {Effect.ALLOW, Effect.ASK}:
         return None
-    asks = any(rule.effect is Effect.ASK for rule in permitting)
+    permitting = [rule for rule in rules if not rule.only_restricts]
     calls = [rule.limits.calls_per_task for rule in permitting if rule.limits.calls_per_task is not None]
     rates = [rule.limits.rate_per_second for rule in permitting if rule.limits.rate_per_second is not None]
     return Permission(
         skill_id=skill_id,
-        effect=Effect.ASK if asks else Effect.ALLOW,
+        effect=effect,
         calls_per_task=min(calls, default=None),
         rate_per_second=min(rates, default=None),
         domains=tuple(sorted({name for rule in permitting for name in rule.conditions.domains or ()})),

@@ -55,7 +55,7 @@ class BodyInvalid(Exception):
 def read_query(query: "QueryDict", known: Iterable[str]) -> dict[str, str]:
     """Return the parameters of a query string.
 
-    Raises: BadQuery for one that is unknown, or given twice.
+    Raises: BadQuery for one that is unknown, given twice, or holds a NUL.
     """
     allowed = sorted(known)
     for name, values in query.lists():
@@ -63,6 +63,8 @@ def read_query(query: "QueryDict", known: Iterable[str]) -> dict[str, str]:
             raise BadQuery(f"There is no parameter {ascii(name)[:64]}; known are {', '.join(allowed) or 'none'}.")
         if len(values) != 1:
             raise BadQuery(f"{name} is given {len(values)} times.")
+        if "\0" in values[0]:
+            raise BadQuery(f"{name} holds the character NUL.")
     return {name: values[0] for name, values in query.lists()}
 
 

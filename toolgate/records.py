@@ -1,5 +1,6 @@
 """Write down a decision with all it was made from: its row, and its event in the ledger."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -8,7 +9,7 @@ from django.db import connection
 from audit.events import Event, EventType
 from audit.ledger import record
 from toolgate.normal import is_plain_id
-from toolgate.types import Call, Decision, Effect, Reason, Request
+from toolgate.types import Call, Decision, Effect, Reason, Resource
 
 INVALID_ID = "invalid"  # stands in the record for an id that is none
 
@@ -35,15 +36,16 @@ def record_decision(
     """Insert the record and the event, in the caller's transaction; `effect` is what it came to after approvals."""
     principal, action = call.request.principal, call.request.action
     agent_id, skill_id = recordable_id(principal.agent_id), recordable_id(action.skill_id)
+    resource = describe_resource(call.request.resource) | {"tainted": call.request.tainted}
     row = (
         decision_id, connection.ops.adapt_datetimefield_value(call.now), agent_id, principal.version,
         skill_id, str(action.version)[:16], arguments.decode(), arguments_digest,
-        _dump(_describe(call.request)), _dump(counters), effect.value, reason.value, detail,
+        _dump(resource), _dump(counters), effect.value, reason.value, detail,
         _dump(decision.deciding_rules), decision.policy_version, call.task_id, call.trace_id,
     )  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute(_INSERT, row)
-    body = {
+    body: dict[str, Any] = {
         "decisionId": decision_id,
         "argumentsDigest": arguments_digest,
         "decidingRules": list(decision.deciding_rules),
@@ -54,6 +56,11 @@ def record_decision(
         "detail": detail,
         "traceId": call.trace_id,
     }
+    if decision.flips:
+        body["shadow"] = [
+            {"ruleId": flip.rule_id, "effect": flip.effect.value, "reason": flip.reason.value}
+            for flip in decision.flips
+        ]
     record(
         Event(
             type=EventType.DECISION_MADE,
@@ -74,16 +81,31 @@ def recordable_id(text: object) -> str:
     return str(text) if is_plain_id(text) else INVALID_ID
 
 
-def _describe(request: Request) -> dict[str, Any]:
-    """Return what was asked about, so that the decision can be made again."""
-    resource = request.resource
+def describe_resource(resource: Resource) -> dict[str, Any]:
+    """Return what a call touched, so that the decision can be made again: `restore_resource` is its other half."""
     return {
         "hosts": resource.hosts,
         "readPaths": resource.read_paths,
         "writePaths": resource.write_paths,
         "arguments": dict(resource.arguments),
-        "tainted": request.tainted,
+        "argumentBytes": resource.argument_bytes,
+        **({"filesOnly": True} if resource.files_only else {}),
     }
+
+
+def restore_resource(described: Mapping[str, Any]) -> Resource:
+    """Return the resource of a recorded decision; what older records lack is unknown, as rules understand it.
+
+    Raises: KeyError, TypeError for one that could not be recorded.
+    """
+    return Resource(
+        hosts=tuple(described["hosts"]),
+        read_paths=tuple(described["readPaths"]),
+        write_paths=tuple(described["writePaths"]),
+        arguments=described["arguments"],
+        argument_bytes=described.get("argumentBytes", 0),
+        files_only=described.get("filesOnly", False),
+    )
 
 
 def _dump(value: Any) -> str:

@@ -53,7 +53,7 @@ class Principal:
 
     agent_id: str
     version: int
-    status: str = "enabled"  # enabled, paused, quarantined, disabled; "unknown" if there is no such agent
+    status: str = "enabled"  # enabled, paused, quarantined, disabled; stopped with the fleet; unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +78,8 @@ class Resource:
     read_paths: tuple[str, ...] = ()
     write_paths: tuple[str, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)  # scalar arguments by name, after defaults
+    argument_bytes: int = 0  # of all arguments as JSON; set by the gate itself; 0: nobody has measured them
+    files_only: bool = False  # each path is one file; else it may be a folder, and stands for all that is below it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,14 +92,56 @@ class Request:
     tainted: bool = False  # a skill has brought text from outside into the task
 
 
+class LimitKind(StrEnum):
+    """What a limit counts. Ceilings are final; rates and periods only delay."""
+
+    CALLS_PER_TASK = "calls_per_task"
+    BYTES_PER_TASK = "bytes_per_task"
+    SPEND_PER_TASK = "spend_per_task"
+    SPEND_PER_DAY = "spend_per_day"
+    CALLS_PER_PERIOD = "calls_per_period"
+    BYTES_PER_PERIOD = "bytes_per_period"
+    RATE = "rate"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
     """A bound that the store decides atomically after the rules have allowed."""
 
     rule_id: str
-    kind: str  # "calls_per_task" or "rate"
-    amount: int  # calls, or calls per second
+    kind: LimitKind
+    amount: int  # calls, calls per second, bytes, or millionths of a pound
     burst: int = 1
+    seconds: int = 0  # of a period
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What one asking rule wants of an answer; all rules that ask have to be content."""
+
+    rule_id: str
+    quorum: int = 1
+    approvers: tuple[str, ...] | None = None  # user names and "group:…"; None: whoever may decide approvals
+    four_eyes: bool = True
+    expires_seconds: int | None = None
+    sla_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flip:
+    """What one shadow rule would have made of a decision."""
+
+    rule_id: str
+    effect: Effect
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What models cost so far, what is held included, in millionths of a pound."""
+
+    task_micro: int
+    day_micro: int  # of the agent, of this day (UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +157,8 @@ class Decision:
     domains: tuple[str, ...] = ()  # what the allowing rules let the call reach, for checks at each redirect
     read_scopes: tuple[str, ...] = ()
     write_scopes: tuple[str, ...] = ()
-    approval_rule: str = ""  # the rule that asks, when effect is ASK
-    four_eyes: bool = True  # when effect is ASK: not to be answered by the one who submitted
+    terms: tuple[Terms, ...] = ()  # of every rule that asks, when effect is ASK
+    flips: tuple[Flip, ...] = ()  # of shadow rules that would have decided otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,3 +171,4 @@ class Call:
     trace_id: str
     submitted_by: str  # user name of the one who submitted the task: may not approve it
     now: datetime
+    spent: Spent | None = None  # None: unknown, and a limit on spending then refuses

@@ -2,10 +2,10 @@
 
 import json
 from dataclasses import dataclass
-from difflib import unified_diff
 from typing import Any, Final
 
 from agents.types import AgentConfig
+from toolgate.lines import Line, diff_lines
 
 # Every field of a configuration by its name on the wire, in the order in which people read them: the long ones last.
 LABELS: Final = {
@@ -30,15 +30,6 @@ LABELS: Final = {
     "outputSchema": "Output schema",
 }
 LONG: Final = frozenset({"prompt", "inputSchema", "outputSchema"})  # shown line by line
-_CONTEXT_LINES: Final = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One line of a long text's difference."""
-
-    sign: str  # "+" added, "-" removed, "@" where the next lines stand, " " as before
-    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +83,7 @@ def diff_configs(old: AgentConfig, new: AgentConfig) -> list[Change]:
 def _compare(field: str, old: Any, new: Any) -> Change:
     if field not in LONG:
         return Change(field=field, old=_show(old), new=_show(new))
-    return Change(field=field, old="", new="", lines=_diff_lines(_show(old), _show(new)))
+    return Change(field=field, old="", new="", lines=diff_lines(_show(old), _show(new)))
 
 
 def _show(value: Any) -> str:
@@ -101,11 +92,6 @@ def _show(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return json.dumps(value, indent=2, ensure_ascii=False) if isinstance(value, dict) else str(value)
-
-
-def _diff_lines(old: str, new: str) -> tuple[Line, ...]:
-    lines = list(unified_diff(old.splitlines(), new.splitlines(), n=_CONTEXT_LINES, lineterm=""))[2:]  # no file names
-    return tuple(Line(sign=line[0], text=line if line[0] == "@" else line[1:]) for line in lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,16 +1,16 @@
-"""Edit an agent: draft, publish, restore, stop and start. Every change is audited in its own transaction.
+"""Edit an agent: draft, publish, restore. Every change is audited in its own transaction.
 
  draft      a person's edit of one version; nothing works with it but the tasks that try it out
  publish    the draft becomes the next version, whole and for ever; refused if somebody else published first
  restore    an old version's configuration becomes the next version
 
-A task keeps the version that it started with, so publishing changes no run under way. A status does: the gate
-asks for it before each skill call. Whoever edits an agent holds its row, so that edits come one after another.
+A task keeps the version that it started with, so publishing changes no run under way: `agents.switches` does. Whoever
+edits an agent holds its row, so that edits come one after another.
 """
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from django.db import transaction
 
@@ -23,19 +23,12 @@ from agents.money.caps import follow_caps
 from agents.orders import Order
 from agents.registry import AgentNotFound
 from agents.skills.base import dump
-from agents.types import AgentConfig, AgentStatus
+from agents.types import AgentConfig
 from audit.events import Event, EventType
 from audit.ids import new_id
 from audit.ledger import record
 from audit.transactions import write_transaction
 from toolgate.texts import check_reason
-
-STATUS_EVENTS: Final = {
-    AgentStatus.ENABLED: EventType.AGENT_RESUMED,
-    AgentStatus.PAUSED: EventType.AGENT_PAUSED,
-    AgentStatus.QUARANTINED: EventType.AGENT_QUARANTINED,
-    AgentStatus.DISABLED: EventType.AGENT_DISABLED,
-}
 
 
 # --- drafts -----------------------------------------------------------------------------------------------------
@@ -204,23 +197,6 @@ def record_export(agent_id: str, version: int, *, author: str, now: datetime) ->
     with write_transaction():
         body = {"version": version}
         record(_event(EventType.AGENT_EXPORTED, agent_id, author=author, now=now, body=body))
-
-
-# --- status -----------------------------------------------------------------------------------------------------
-def set_status(agent_id: str, status: AgentStatus, *, author: str, reason: str, now: datetime) -> None:
-    """Pause, quarantine, disable or resume an agent; every process sees it within a second.
-
-    Raises: AgentNotFound, ReasonRequired, TextInvalid; NothingToChange if that is its status.
-    """
-    reason = check_reason(reason)
-    with write_transaction():
-        agent = _lock_agent(agent_id)
-        if agent.status == status:
-            raise NothingToChange(f"{agent_id} is {status} already. Nothing was changed.")
-        Agent.objects.filter(id=agent_id).update(status=status)
-        body = {"from": agent.status, "to": status.value, "reason": reason}
-        record(_event(STATUS_EVENTS[status], agent_id, author=author, now=now, body=body))
-        transaction.on_commit(registry.forget_fleet)
 
 
 # --- all of them ------------------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ from django import forms
 from agents.editing.configs import MAX_FILE_BYTES, read_config, read_file
 from agents.editing.diff import LABELS
 from agents.exceptions import ConfigInvalid
-from agents.ordering.fields import JsonField
 from agents.schemas import list_problems
 from agents.types import AgentConfig, Tier
+from toolgate.fields import JsonField
 from toolgate.reading import FieldProblem
 
 _SCHEMA: Final = AgentConfig.model_json_schema(by_alias=True)

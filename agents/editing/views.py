@@ -22,16 +22,10 @@ from agents.models import AgentDraft, Task
 from agents.ordering.admission import admit_task
 from agents.registry import AgentNotFound, RegisteredAgent
 from agents.skills.base import dump
-from agents.types import AgentConfig, AgentStatus
+from agents.types import AgentConfig
 from toolgate.exceptions import GateError
 
 FORM_METHODS = ["GET", "HEAD", "POST"]
-_TOLD = {
-    AgentStatus.ENABLED: "{} may work again.",
-    AgentStatus.PAUSED: "{} is paused: its tasks wait, and what runs already goes on.",
-    AgentStatus.QUARANTINED: "{} is quarantined: each skill call is refused, in runs under way too.",
-    AgentStatus.DISABLED: "{} is switched off: each skill call is refused.",
-}
 
 
 def _get_agent(agent_id: str) -> RegisteredAgent:
@@ -128,7 +122,7 @@ def publish(request: HttpRequest, agent_id: str, draft_id: str) -> HttpResponse:
         return f"Version {number} is in force. Runs under way end with the version that they began with."
 
     done = redirect("console:agent", agent_id)
-    return _answer(request, act, done=done, otherwise=redirect("console:agent_draft", agent_id, draft_id))
+    return answer_action(request, act, done=done, otherwise=redirect("console:agent_draft", agent_id, draft_id))
 
 
 @require_POST
@@ -141,7 +135,7 @@ def rebase(request: HttpRequest, agent_id: str, draft_id: str) -> HttpResponse:
         back["Location"] = redirect("console:agent_draft", agent_id, draft.id)["Location"]
         return f"Your draft is an edit of version {draft.base_version} now. Look at it once more, then publish it."
 
-    return _answer(request, act, done=back, otherwise=back)
+    return answer_action(request, act, done=back, otherwise=back)
 
 
 @require_POST
@@ -153,10 +147,10 @@ def discard(request: HttpRequest, agent_id: str, draft_id: str) -> HttpResponse:
         return "The draft is thrown away. The agent is as it was."
 
     back = redirect("console:agent", agent_id)
-    return _answer(request, act, done=back, otherwise=back)
+    return answer_action(request, act, done=back, otherwise=back)
 
 
-def _answer(
+def answer_action(
     request: HttpRequest, act: Callable[[], str], *, done: HttpResponseRedirect, otherwise: HttpResponseRedirect
 ) -> HttpResponse:
     """Do it, say what was done or why not, and lead on."""
@@ -266,22 +260,4 @@ def restore(request: HttpRequest, agent_id: str, version: int) -> HttpResponse:
         return f"Version {number} is in force: it says what version {version} said."
 
     done = redirect("console:agent", agent_id)
-    return _answer(request, act, done=done, otherwise=redirect("console:agent_version", agent_id, version))
-
-
-# --- status -----------------------------------------------------------------------------------------------------
-@require_POST
-def change_status(request: HttpRequest, agent_id: str) -> HttpResponse:
-    """Pause, quarantine, disable or resume an agent, with a reason."""
-    back = redirect("console:agent", agent_id)
-    wanted = request.POST.get("status", "")
-    if wanted not in _TOLD:
-        messages.error(request, "Nothing was changed: choose what is to become of the agent.")
-        return back
-
-    def act() -> str:
-        status, reason = AgentStatus(wanted), request.POST.get("reason", "")
-        editing.set_status(agent_id, status, author=_user(request), reason=reason, now=timezone.now())
-        return _TOLD[status].format(agent_id)
-
-    return _answer(request, act, done=back, otherwise=back)
+    return answer_action(request, act, done=done, otherwise=redirect("console:agent_version", agent_id, version))

@@ -6,7 +6,7 @@ dollars at the dated rate of the settings, rounded down, so that rounding never 
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import Final, Literal
 
 MILLION: Final = 1_000_000
@@ -92,6 +92,11 @@ def to_micro_usd(pounds: Decimal, usd_per_gbp: Decimal) -> int:
 def to_pounds(micro_usd: int, usd_per_gbp: Decimal) -> Decimal:
     """Return micro-dollars as pounds with six decimals, rounded down."""
     return (Decimal(micro_usd) / MILLION / usd_per_gbp).quantize(Decimal("0.000001"), ROUND_DOWN)
+
+
+def to_micro_pounds(micro_usd: int, usd_per_gbp: Decimal) -> int:
+    """Return micro-dollars as whole micro-pounds, rounded up: what is spent is never shown as less to a limit."""
+    return int((Decimal(micro_usd) / usd_per_gbp).to_integral_value(ROUND_UP))
 
 
 def write_pounds(pounds: Decimal) -> str:

@@ -26,10 +26,13 @@ from agents.money.budget import (
     percent_of,
     start_of_month,
     start_of_recent,
+    task_key,
+    to_micro_pounds,
     to_pounds,
 )
 from agents.money.caps import find_cap_micro
 from audit.wire import format_at
+from toolgate.types import Spent
 
 MAX_SHOWN = 50
 
@@ -122,6 +125,20 @@ def read_account(scope: str, *, now: datetime) -> Account:
         held=row.held_micro,
         cap=None if row.cap_micro >= NO_CAP else row.cap_micro,
         is_refused=row.warned_percent >= 100 and row.spent_micro < row.cap_micro,
+    )
+
+
+def find_spent(task_id: str, agent_id: str, *, now: datetime) -> Spent:
+    """Return what a task, and its agent on this day (UTC), have spent or hold, as the gate's limits count it."""
+    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    account = BudgetAccount.objects.filter(key=task_key(task_id)).values_list("spent_micro", "held_micro").first()
+    costs = DailyCost.objects.filter(day=today.date(), agent_id=agent_id).aggregate(total=Sum("spent_micro"))
+    open_ones = Reservation.objects.filter(closed_at=None, agent_id=agent_id, opened_at__gte=today)
+    held = open_ones.aggregate(total=Sum("worst_micro"))  # each is settled on the day that it was opened
+    rate = settings.USD_PER_GBP.usd_per_gbp
+    return Spent(
+        task_micro=to_micro_pounds(sum(account or (0, 0)), rate),
+        day_micro=to_micro_pounds((costs["total"] or 0) + (held["total"] or 0), rate),
     )
 
 

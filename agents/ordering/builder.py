@@ -6,7 +6,8 @@ from typing import Any
 
 from django import forms
 
-from agents.ordering.fields import DocumentField, JsonField, LinesField, RowsFileField
+from agents.ordering.fields import DocumentField, LinesField, RowsFileField
+from toolgate.fields import JsonField
 
 PREFIX = "in_"  # before every field that stems from the schema
 FILE_SUFFIX = "_file"

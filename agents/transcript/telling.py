@@ -172,6 +172,7 @@ class _Teller:
             note=str(body.get("detail") or ""),
             rule=describe_rule(decision) if decision else reason,
             seq=self._seqs.get(decision_id),
+            decision_id=decision_id if decision and decision.effect != "allow" else "",
             folds=_fold("Arguments", body.get("arguments")),
         )
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from agents.models import Run, Step, StepState, Task
 from agents.states import TERMINAL, TaskState
+from toolgate.approvals import CALL, REVIEW, STEP_UNKNOWN
 from toolgate.models import Approval, ApprovalState, DecisionRecord
 from toolgate.types import Reason
 
@@ -14,7 +15,7 @@ _OUTCOMES = {
     "delayed": ("Over its rate: waits, no attempt used", "clock", "quiet"),
     "waiting": ("Waits for its steps", "clock", "quiet"),
     "lost": ("The worker was lost; another takes over", "alert", "ask"),
-    "released": ("Given back by a worker that stops", "retry", "quiet"),
+    "released": ("Given back to the queue: its worker stopped, or a switch was turned", "retry", "quiet"),
 }
 _ENDS = {
     TaskState.SUCCEEDED: ("Succeeded", "succeeded", "allow"),
@@ -39,6 +40,13 @@ _STEPS = {
     StepState.UNKNOWN: ("may or may not have finished", "alert", "ask"),
 }
 
+_SCOPES = {
+    "once": "once",
+    "task": "this and further calls of the task",
+    "minutes": "this and further calls for a while",
+}
+_OTHERWISE = {STEP_UNKNOWN: "let it run once more", REVIEW: "approved the report"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fold:
@@ -61,6 +69,8 @@ class Moment:
     note: str = ""
     rule: str = ""  # the deciding rule and policy version, for decisions
     seq: int | None = None  # of the audit event that records the decision
+    decision_id: str = ""  # of a decision that did not simply allow: somebody may ask why
+    approval_id: str = ""  # of a person's answer
     figures: str = ""  # of a model's turn: which model, tokens, money
     folds: Sequence[Fold] = ()
 
@@ -102,6 +112,7 @@ def _of_decisions(decisions: Iterable[DecisionRecord]) -> Iterator[Moment]:
             at=decision.at,
             note=decision.detail,
             rule=describe_rule(decision),
+            decision_id=decision.id if decision.effect != "allow" else "",
         )
 
 
@@ -133,16 +144,28 @@ def _of_runs(runs: Iterable[Run]) -> Iterator[Moment]:
             yield Moment(title=title, glyph=glyph, tint=tint, at=run.ended_at)
 
 
+def _say_yes(approval: Approval) -> str:
+    if approval.kind != CALL:
+        return _OTHERWISE[approval.kind]
+    return (
+        f"approved {_SCOPES[approval.scope]}{', with other arguments' if approval.asked_arguments is not None else ''}"
+    )
+
+
 def _of_approvals(approvals: Iterable[Approval]) -> Iterator[Moment]:
     for approval in approvals:
+        if approval.kind == STEP_UNKNOWN:
+            title = f"A person is asked whether {approval.skill_id} may run once more"
+            yield Moment(title=title, glyph="ask", tint="ask", at=approval.created_at)
         if approval.state == ApprovalState.EXPIRED:
             yield Moment(title="Nobody decided in time", glyph="clock", tint="deny", at=approval.expires_at)
         elif approval.decided_at:
             refused = approval.state == ApprovalState.REFUSED
             yield Moment(
-                title=f"{approval.decided_by} {'refused' if refused else 'approved once'}",
+                title=f"{approval.decided_by} {'refused' if refused else _say_yes(approval)}",
                 glyph="barred" if refused else "tick",
                 tint="deny" if refused else "allow",
                 at=approval.decided_at,
                 note=approval.note,
+                approval_id=approval.id,
             )

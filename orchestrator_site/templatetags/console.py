@@ -136,11 +136,15 @@ def describe_distance(at: datetime, *, now: datetime) -> str:
     size = abs(seconds)
     if size < 5:
         return "just now"
-    for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
-        if size >= length:
-            text = f"{int(size // length)} {unit}"
-            return f"{text} ago" if seconds > 0 else f"in {text}"
-    return "just now"
+    return f"{describe_span(size)} ago" if seconds > 0 else f"in {describe_span(size)}"
+
+
+def describe_span(seconds: float) -> str:
+    """Return "3 d", "2 h", "12 min", "0 s": one unit, rounded down."""
+    for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(seconds)} s"
 
 
 @register.filter

@@ -13,7 +13,18 @@ from typing import Any
 
 import django
 
-MODULES = ("decide", "startup", "dispatch", "post_tasks", "throughput", "model_call", "waiting")
+MODULES = (
+    "decide",
+    "what_if",
+    "new_rules",
+    "startup",
+    "dispatch",
+    "post_tasks",
+    "throughput",
+    "model_call",
+    "waiting",
+    "switches",
+)
 
 
 def main(names: Iterable[str]) -> None:

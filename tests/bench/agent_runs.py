@@ -51,9 +51,10 @@ editing.publish_draft(draft.id, author="bench", reason="limits for a measurement
 """
 _SET_STATUS = """
 from django.utils import timezone
-from agents.editing import drafts as editing
+from agents.switches import changes
 from agents.types import AgentStatus
-editing.set_status({agent_id!r}, AgentStatus({status!r}), author="bench", reason="a measurement", now=timezone.now())
+told = {{"author": "bench", "reason": "a measurement", "now": timezone.now()}}
+changes.set_agent_status({agent_id!r}, AgentStatus({status!r}), **told)
 """
 
 

@@ -25,7 +25,8 @@ import uvloop
 from agents.providers.calling import open_stream
 from tests.bench.agent_runs import NORMALISE, NORMALISED, NORMALIZER_CALL, run_against_standin
 from tests.bench.provider import Provider, Seen
-from tests.bench.rival import Rival, RivalMissing, run_rival
+from tests.bench.rival import Rival, run_rival
+from tests.bench.rivals import RivalMissing
 from tests.bench.spoken import Script
 from tests.bench.throughput import COUNT, count_sqlite, wait_until
 from tests.running import RunningServer

@@ -1,4 +1,4 @@
-"""A LiteLLM proxy with OpenTelemetry, in an environment of its own, `.venv-bench`, which is made on first use.
+"""A LiteLLM proxy with OpenTelemetry, in the environment of those that are compared with.
 
 Its configuration is the plainest that does what is compared: one model, a key that is checked, and the `otel`
 callback, whose default exporter (console, in batches) writes to /dev/null. Fallbacks, retries and a database are off.
@@ -7,7 +7,6 @@ callback, whose default exporter (console, in batches) writes to /dev/null. Fall
 import os
 import secrets
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +16,13 @@ from tempfile import TemporaryDirectory
 
 import httpx2
 
-from tests.running import ROOT, free_port
+from tests.bench.rivals import FOLDER, RivalMissing, install
+from tests.running import free_port
 
-FOLDER = ROOT / ".venv-bench"
 # The newest that is asked for, else the newest before it whose parts can be had.
 WANTED = ("litellm[proxy]==1.110.2", "litellm[proxy]<=1.110.2")
 TELEMETRY = ("opentelemetry-api", "opentelemetry-sdk")
-INSTALL_SECONDS = 600
+_PROBE = "import importlib.metadata as m, opentelemetry.sdk; print(m.version('litellm'))"
 START_SECONDS = 120
 _CONFIG = """
 model_list:
@@ -31,10 +30,6 @@ model_list:
     litellm_params: {{model: "openai/{model}", api_base: "{base_url}", api_key: none}}
 litellm_settings: {{callbacks: ["otel"], num_retries: 0}}
 """
-
-
-class RivalMissing(Exception):
-    """It cannot be had here; the text says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +47,7 @@ def run_rival(model: str, provider_url: str) -> Iterator[Rival]:
 
     Raises: RivalMissing.
     """
-    version = _install()
+    version = install(WANTED, TELEMETRY, probe=_PROBE)
     port, key = free_port(), f"sk-{secrets.token_hex(32)}"
     with TemporaryDirectory(prefix="bench-") as folder:
         config = Path(folder, "config.yaml")
@@ -64,27 +59,6 @@ def run_rival(model: str, provider_url: str) -> Iterator[Rival]:
         finally:
             process.terminate()
             process.wait(20)
-
-
-def _install() -> str:
-    python = FOLDER / "bin" / "python"
-    if not python.exists():
-        _run(sys.executable, "-m", "venv", str(FOLDER))
-    show = (str(python), "-c", "import importlib.metadata as m, opentelemetry.sdk; print(m.version('litellm'))")
-    pip = (str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "--quiet", "install")
-    for wanted in ("", *WANTED):
-        try:
-            if wanted:
-                _run(*pip, wanted, *TELEMETRY)
-            return _run(*show)
-        except subprocess.SubprocessError:
-            continue
-    raise RivalMissing(f"{WANTED[0]} cannot be installed")
-
-
-def _run(*command: str) -> str:
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=INSTALL_SECONDS)
-    return done.stdout.strip()
 
 
 def _start(config: Path, port: int, key: str) -> "subprocess.Popen[bytes]":

@@ -1,7 +1,10 @@
 """Every page in light, dark and 390 px: nothing for axe to find, nothing blocked, nothing sticking out."""
 
+import json
+import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -80,6 +83,7 @@ def addresses(server: RunningServer, edited: dict[str, str]) -> dict[str, str]:
             wait_for(client, task_id, state)
         wait_for(client, flow, "running")
         approval = client.get("/api/approvals").json()["results"][0]
+        decision = find_refusal(client, refused)
     return {
         "overview": "/",
         "tasks": "/tasks/",
@@ -96,10 +100,24 @@ def addresses(server: RunningServer, edited: dict[str, str]) -> dict[str, str]:
         "form-patch": "/tasks/new/build-refactor-agent/workspacePatch/",
         "approvals": "/approvals/",
         "approvals-decided": "/approvals/?show=decided",
-        "approval": f"/approvals/{approval.get('approvalId') or approval['id']}/",
+        "approval": f"/approvals/{approval['approvalId']}/",
+        "approval-mine": "/approvals/?mine=yes",
+        "grants-empty": "/approvals/grants/",
+        "explain": "/permissions/explain/",
+        "explain-refused": f"/permissions/explain/?decision={decision}",
+        "explain-call": f"/permissions/explain/?{urlencode(change_query(change))}",
         "agents": "/agents/",
         "agent": "/agents/market-research-agent/",
         "skills": "/skills/",
+        "permissions": "/permissions/",
+        "permissions-cell": "/permissions/?agent=market-research-agent&skill=sourceFetch",
+        "permissions-crowded": "/permissions/?agent=build-refactor-agent&skill=workspacePatch",
+        "permissions-empty": "/permissions/?q=nobody",
+        "rule": "/permissions/rules/market-research-fetch/",
+        "rule-edit": "/permissions/rules/build-refactor-patch-write/edit/",
+        "rule-new": "/permissions/rules/new/",
+        "skill": "/skills/sourceFetch/",
+        "fleet": "/fleet/",
         "cost": "/cost/",
         "audit": "/audit/",
         "audit-empty": "/audit/?task=none",
@@ -110,10 +128,22 @@ def addresses(server: RunningServer, edited: dict[str, str]) -> dict[str, str]:
     }
 
 
+def change_query(change: Any) -> dict[str, str]:
+    """Return the question whether a change may be made."""
+    return {"agent": "build-refactor-agent", "skill": "workspacePatch", "arguments": json.dumps(change)}
+
+
+def find_refusal(client: Any, task_id: str) -> str:
+    """Wait until the refusal of a task is in the audit trail; return its decision's id."""
+    give_up_at = time.monotonic() + 20
+    while not (found := client.get("/api/audit", params={"taskId": task_id, "decision": "deny"}).json()["results"]):
+        assert time.monotonic() < give_up_at, f"{task_id} has no refusal"
+        time.sleep(0.05)
+    return str(found[0]["body"]["decisionId"])
+
+
 def wait_for(client: Any, task_id: str, state: str) -> None:
     """Wait until a task is in `state`."""
-    import time
-
     give_up_at = time.monotonic() + 20
     while client.get(f"/api/tasks/{task_id}").json()["status"] != state:
         assert time.monotonic() < give_up_at, f"{task_id} is not {state}"

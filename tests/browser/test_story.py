@@ -63,7 +63,7 @@ def test_a_refused_fetch_is_allowed_and_its_retry_passes_the_gate(open_page: Ope
     page.get_by_label("URL").fill("https://reports.example.com/q3")
     page.get_by_role("button", name="Submit task").click()
     expect(page.locator("#task-head .badge")).to_have_text("Failed")
-    expect(page.get_by_text("The gate refused sourceFetch")).to_be_visible()
+    expect(page.locator(".title", has_text="The gate refused sourceFetch")).to_be_visible()
     expect(page.get_by_text("domain_not_allowed").first).to_be_visible()
     page.get_by_label("Reason (kept in the audit trail)").fill("the partner's quarterly reports")
     page.get_by_role("button", name="Allow reports.example.com and retry").click()
@@ -81,14 +81,14 @@ def test_another_person_approves_and_the_task_goes_on(open_page: OpenPage) -> No
     badge = page.locator("#task-head .badge")
     expect(badge).to_have_text("Waiting for a person")
     expect(page.get_by_text("You submitted this task, so another person decides.")).to_be_visible()
-    assert page.get_by_role("button", name="Approve once").count() == 0
+    assert page.get_by_role("button", name="Approve", exact=True).count() == 0
 
     other = open_page("/", user="approver")
     other.get_by_role("navigation", name="Main").get_by_role("link", name="Approvals").click()
     other.locator(".item", has_text="examples/approved.txt").first.click()
     expect(other.locator("#arguments")).to_contain_text("approved\\n")
     other.get_by_label("Note (kept in the audit trail)").fill("read it")
-    other.get_by_role("button", name="Approve once").click()
+    other.get_by_role("button", name="Approve", exact=True).click()
     expect(other.get_by_text("Approved once.")).to_be_visible()
 
     expect(page.get_by_text("approver approved once")).to_be_visible()  # by the socket: nobody reloads this page

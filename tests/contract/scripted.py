@@ -42,6 +42,7 @@ class ScriptedSkill:
         self.idempotent = True
         self.outside = False
         self.act: Callable[[str], None] = lambda name: None
+        self.stopped: list[str] = []
         self._lock = threading.Lock()
 
     def is_idempotent(self, arguments: Any) -> bool:
@@ -60,6 +61,8 @@ class ScriptedSkill:
             self.most_running = max(self.most_running, self.running)
         try:
             self.act(arguments.name)
+            if context.should_stop():
+                self.stopped.append(arguments.name)
             return ScriptedOutput(name=arguments.name, call=len(self.calls))
         finally:
             with self._lock:

@@ -11,7 +11,7 @@ from agents import artifacts, endings, leases, metrics, queue, registry, run
 from agents import calls as gate_calls
 from agents.control import cancel_task, retry_task
 from agents.models import Step, Task
-from agents.orders import Order
+from agents.orders import Order, Succeeded
 from agents.providers.base import ModelMessage, ModelReply, ProviderUnavailable, StopReason
 from audit.transactions import write_transaction
 from tests.contract.agent_cast import change_agent, events_of, steps_of, told
@@ -47,7 +47,7 @@ def hold_up_once(monkeypatch, name, seconds):
 
 
 def fail_once(monkeypatch, error):
-    """Let the first write of an ending fail."""
+    """Let the first write of an ending fail; it can be made again."""
     real = endings.finish
     seen: list[int] = []
 
@@ -58,6 +58,18 @@ def fail_once(monkeypatch, error):
         return real(lease, ending, now=now)
 
     monkeypatch.setattr(run, "finish", flaky)
+
+
+def refuse_endings(monkeypatch, is_refused):
+    """Let no store take some endings."""
+    real = endings.finish
+
+    def refuse(lease, ending, *, now):
+        if is_refused(lease, ending):
+            raise ValueError("an event that cannot be written")
+        return real(lease, ending, now=now)
+
+    monkeypatch.setattr(run, "finish", refuse)
 
 
 # --- time -----------------------------------------------------------------------------------------------------
@@ -183,24 +195,16 @@ def test_a_skill_with_a_defect_ends_its_task_and_a_retry_goes_on(skill, think, w
         assert ended(task).state == "succeeded"
 
 
+# Refused by what is written, not by how often: a group of writes that fails is tried again one by one.
 def test_an_ending_that_no_store_takes_becomes_a_failure(skill, think, worker, ended, monkeypatch):
-    fail_once(monkeypatch, ValueError("an event that cannot be written"))
+    refuse_endings(monkeypatch, lambda lease, ending: isinstance(ending, Succeeded))
     with worker(models=Models(DONE)):
         task = ended(think())
     assert (task.state, task.error_code) == ("failed", "internal_error")
 
 
 def test_what_no_ending_was_written_for_is_taken_back(skill, think, worker, ended, monkeypatch):
-    real = endings.finish
-    seen: list[int] = []
-
-    def refuse_twice(lease, ending, *, now):
-        seen.append(1)
-        if len(seen) <= 2:
-            raise ValueError("an event that cannot be written")
-        return real(lease, ending, now=now)
-
-    monkeypatch.setattr(run, "finish", refuse_twice)
+    refuse_endings(monkeypatch, lambda lease, ending: lease.fence == 1)
     with worker(models=Models(DONE)):
         task = ended(think())
     assert (task.state, task.losses) == ("succeeded", 1)

@@ -9,12 +9,12 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from agents import claiming, control, leases, registry
+from agents import claiming, control, leases, registry, steps
 from agents.calls import Wish, pass_gate
 from agents.endings import finish
 from agents.exceptions import IdempotencyConflict, TaskStateConflict
 from agents.models import Run, Step, StepState, Task, Worker
-from agents.orders import Failed, TaskError
+from agents.orders import Failed, Released, TaskError
 from agents.skills.base import SkillError
 from agents.states import TERMINAL, TaskState
 from audit.events import TERMINAL_TASK_EVENTS
@@ -52,6 +52,17 @@ def test_it_runs_a_task_and_says_so_once(skill, submit, worker, ended):
         "step.finished",
         "task.succeeded",
     ]
+
+
+def test_a_worker_that_claims_its_own_task_again_holds_it_by_the_new_lease_alone(skill, submit):
+    submit("one")
+    first = claim("same")
+    with write_transaction():
+        assert finish(first, Released(), now=timezone.now())
+    second = claim("same")
+    with write_transaction():
+        assert (steps.find_held(first), finish(first, Released(), now=timezone.now())) == (None, False)
+        assert steps.find_held(second)
 
 
 def test_it_starts_what_is_submitted_while_it_runs(skill, submit, worker, ended):

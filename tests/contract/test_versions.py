@@ -1,9 +1,7 @@
-"""A task keeps the version that it started with; a status takes effect on a run under way."""
+"""A task keeps the version that it started with."""
 
 import threading
-import time
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +11,6 @@ from agents import registry
 from agents.editing import drafts as editing
 from agents.models import AgentDraft, Task
 from agents.skills.base import SkillError, dump
-from agents.types import AgentStatus
 from tests.contract.conftest import AGENT
 from tests.contract.scripted import ScriptedSkill
 from toolgate.models import DecisionRecord
@@ -78,43 +75,3 @@ def test_a_try_out_runs_with_its_draft_and_others_do_not(
         normal = ended(submit())
     assert (tried.state, tried.attempt) == ("failed", 1)
     assert (normal.state, normal.attempt) == ("succeeded", 2)
-
-
-@pytest.mark.parametrize(
-    ("status", "code"),
-    [(AgentStatus.QUARANTINED, "agent_quarantined"), (AgentStatus.DISABLED, "agent_disabled")],
-)
-def test_a_stop_refuses_the_next_call_of_a_run_under_way_and_what_waits(
-    submit: Callable[..., Task],
-    worker: Any,
-    skill: ScriptedSkill,
-    ended: Callable[[Task], Task],
-    status: AgentStatus,
-    code: str,
-) -> None:
-    skill.act = gate = Gate(failures=1)
-    with worker():
-        task, waiting = submit(), submit(run_at=timezone.now() + timedelta(seconds=0.5))
-        assert gate.begun.wait(10)
-        editing.set_status(AGENT, status, author="ada", reason="for a test", now=timezone.now())
-        gate.go_on.set()
-        assert [ended(task).error_code, ended(waiting).error_code] == [code, code]
-    assert len(skill.calls) == 1
-
-
-def test_a_pause_lets_a_run_go_on_and_what_waits_wait(
-    submit: Callable[..., Task], worker: Any, skill: ScriptedSkill, ended: Callable[[Task], Task]
-) -> None:
-    skill.act = gate = Gate()
-    with worker():
-        task = submit()
-        assert gate.begun.wait(10)
-        editing.set_status(AGENT, AgentStatus.PAUSED, author="ada", reason="for a test", now=timezone.now())
-        waiting = submit()
-        gate.go_on.set()
-        assert ended(task).state == "succeeded"
-        time.sleep(1.5)  # longer than the sweep takes to tell of it again
-        waiting.refresh_from_db()
-        assert (waiting.state, waiting.attempt) == ("queued", 0)
-        editing.set_status(AGENT, AgentStatus.ENABLED, author="ada", reason="it is over", now=timezone.now())
-        assert ended(waiting).state == "succeeded"

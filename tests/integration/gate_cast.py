@@ -34,7 +34,8 @@ class FakeSkill:
 
 
 def rule(id_: str, effect: str = "allow", **more: Any) -> dict[str, Any]:
-    conditions = {key: more.pop(key) for key in ("domains", "readPaths", "arguments", "tainted") if key in more}
+    keys = ("domains", "readPaths", "writePaths", "arguments", "argumentBytes", "timeWindow", "tainted")
+    conditions = {key: more.pop(key) for key in keys if key in more}
     return {"id": id_, "agent": AGENT, "skill": SKILL, "effect": effect, "conditions": conditions, **more}
 
 

@@ -25,7 +25,7 @@ def ada(world: None) -> Api:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
-@pytest.mark.parametrize("path", ["", "nowhere", "tasks/", "tasks/x/y", "task\u017f", "approvals/x", "v1/tasks"])
+@pytest.mark.parametrize("path", ["", "nowhere", "tasks/", "tasks/x/y", "task\u017f", "approvals/x/y", "v1/tasks"])
 def test_what_is_not_there_is_a_problem_for_everybody(ada: Api, method: str, path: str) -> None:
     problem_of(ada.send(method, path), 404, "not_found")
     problem_of(Api(None).send(method, path), 404, "not_found")
@@ -40,6 +40,7 @@ def test_what_is_not_there_is_a_problem_for_everybody(ada: Api, method: str, pat
         ("GET", "tasks/x/cancel", "POST"),
         ("POST", "agents", "GET"),
         ("GET", "files", "POST"),
+        ("DELETE", "approvals/x", "GET"),
         ("PATCH", "approvals/x/decision", "POST"),
         ("OPTIONS", "agents", "GET"),
     ],

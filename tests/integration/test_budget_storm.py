@@ -26,7 +26,7 @@ def run_storm(var: Path, *arguments: str, **environment: str) -> dict[str, Any]:
     report: dict[str, Any] = {}
     for line in done.stdout.splitlines():
         report |= json.loads(line)
-    return report
+    return report | {"complaints": done.stderr[-6000:]}
 
 
 def expect_all_well(report: dict[str, Any]) -> None:

@@ -1,9 +1,10 @@
-"""The task page and the approvals in the console: what is shown, and what a person may do."""
+"""The task page in the console: what is shown, and what a person may do."""
 
 import hashlib
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from agents.models import Artifact, Step, Task
 from audit.models import LedgerEvent
@@ -16,7 +17,7 @@ from tests.integration.console_cast import (
     text_of,
     world,
 )
-from toolgate.models import Approval, ApprovalState, PolicyVersion
+from toolgate.models import PolicyVersion
 
 __all__ = ["world"]
 pytestmark = pytest.mark.usefixtures("world")
@@ -50,6 +51,18 @@ def test_an_error_says_what_happened_what_was_kept_and_what_to_do() -> None:
     assert "The order is kept" in page
     assert "Allow the host for this agent and retry" in page
     assert "domain_not_allowed · market-research-fetch · policy version 1" in page
+
+
+def test_answers_of_people_are_told_with_what_they_were_about() -> None:
+    now = timezone.now()
+    decided = {"state": "used", "decided_by": "ana", "decided_at": now, "used_at": now}
+    task, changed = make_waiting_task(**decided, asked_arguments={"filePath": "a.txt"})
+    _, again = make_waiting_task(**decided, task_id=task.id, kind="step_unknown")
+    page = text_of(sign_in("ada").get(f"/tasks/{task.id}/"))
+    for words in ("ana approved once, with other arguments", "A person is asked whether", "ana let it run once more"):
+        assert words in page
+    assert f'href="/approvals/{changed.id}/"' in page
+    assert f'href="/approvals/{again.id}/"' in page
 
 
 def test_the_live_part_is_what_htmx_gets() -> None:
@@ -133,76 +146,3 @@ def test_only_who_keeps_the_rules_is_offered_to_allow() -> None:
     task = make_refused_task()
     assert "allow-host" in text_of(sign_in("ada").get(f"/tasks/{task.id}/"))
     assert "allow-host" not in text_of(sign_in("olga").get(f"/tasks/{task.id}/"))
-
-
-# --- approvals --------------------------------------------------------------------------------------------------
-def test_the_page_of_an_approval_shows_the_exact_arguments_and_what_binds_them() -> None:
-    _, approval = make_waiting_task()
-    page = text_of(sign_in("ana").get(f"/approvals/{approval.id}/"))
-    assert "examples/project/report.py" in page
-    assert approval.digest in page
-    assert "build-refactor-patch" in page
-    assert "Approve once" in page
-
-
-@pytest.mark.parametrize(
-    ("decision", "state", "task_state"),
-    [("approve", ApprovalState.APPROVED, "queued"), ("refuse", ApprovalState.REFUSED, "failed")],
-)
-def test_an_answer_on_the_task_page_moves_the_task(decision: str, state: str, task_state: str) -> None:
-    task, approval = make_waiting_task()
-    sent = {"decision": decision, "note": "looked at it", "next": f"/tasks/{task.id}/"}
-    answer = sign_in("ana").post(f"/approvals/{approval.id}/decide/", sent)
-    assert answer["Location"] == f"/tasks/{task.id}/"
-    approval = Approval.objects.get(id=approval.id)
-    assert (approval.state, approval.decided_by, approval.note) == (state, "ana", "looked at it")
-    assert Task.objects.get(id=task.id).state == task_state
-
-
-def test_who_submitted_is_not_offered_to_decide_and_is_refused_all_the_same() -> None:
-    task, approval = make_waiting_task(submitted_by="ada")
-    Task.objects.filter(id=task.id).update(submitted_by="ada")
-    client = sign_in("ada")
-    assert "Approve once" not in text_of(client.get(f"/tasks/{task.id}/"))
-    page = text_of(client.post(f"/approvals/{approval.id}/decide/", {"decision": "approve"}, follow=True))
-    assert "another person has to answer" in page
-    assert Approval.objects.get(id=approval.id).state == ApprovalState.PENDING
-
-
-@pytest.mark.parametrize("path", ["/approvals/{approval}/", "/tasks/{task}/", "/approvals/"])
-def test_a_review_speaks_of_the_report_and_not_of_a_call(path: str) -> None:
-    task, approval = make_waiting_task(kind="review", skill_id="report", arguments={"content": "# Title\nWords."})
-    page = text_of(sign_in("ana").get(path.format(approval=approval.id, task=task.id)))
-    assert "report" in page
-    assert "asks to call" not in page
-    assert "<code>report</code>" not in page
-    assert "Approve once" not in page
-
-
-def test_a_refused_review_ends_the_task_and_says_so() -> None:
-    task, approval = make_waiting_task(kind="review", skill_id="report", arguments={"content": "Words."})
-    sent = {"decision": "refuse", "note": "too short"}
-    page = text_of(sign_in("ana").post(f"/approvals/{approval.id}/decide/", sent, follow=True))
-    assert "The report is no result" in page
-    assert Task.objects.get(id=task.id).error_message == "ana refused the report: too short."
-
-
-def test_a_question_about_an_unknown_step_asks_whether_it_may_run_again() -> None:
-    _, approval = make_waiting_task(kind="step_unknown")
-    page = text_of(sign_in("ana").get(f"/approvals/{approval.id}/"))
-    assert "once more" in page
-    assert "Let it run again" in page
-
-
-@pytest.mark.parametrize("sent", [{}, {"decision": "force"}])
-def test_an_answer_that_is_none_decides_nothing(sent: dict[str, str]) -> None:
-    _, approval = make_waiting_task()
-    sign_in("ana").post(f"/approvals/{approval.id}/decide/", sent)
-    assert Approval.objects.get(id=approval.id).state == ApprovalState.PENDING
-
-
-def test_the_badge_counts_what_waits() -> None:
-    make_waiting_task()
-    client = sign_in("ana")
-    assert client.get("/counts/").json() == {"approvals": 1}
-    assert 'data-count="approvals">1<' in text_of(client.get("/"))

@@ -14,6 +14,7 @@ from agents.editing.configs import read_config, read_file, write_file
 from agents.exceptions import ConfigInvalid, DraftNotFound, EditConflict, NothingToChange, VersionNotFound
 from agents.models import Agent, AgentDraft, AgentVersion, Task
 from agents.skills.base import dump
+from agents.switches import changes as switches
 from agents.types import AgentConfig, AgentStatus
 from audit.models import LedgerEvent
 from tests.integration.gate_cast import in_threads
@@ -256,9 +257,9 @@ def test_restoring_what_is_in_force_or_never_was_is_refused() -> None:
     ],
 )
 def test_a_status_is_set_and_taken_back_with_reasons(status: AgentStatus, event: str) -> None:
-    editing.set_status(AGENT, status, author="ada", reason="an incident", now=NOW)
+    switches.set_agent_status(AGENT, status, author="ada", reason="an incident", now=NOW)
     assert registry.get_agent(AGENT).status == status
-    editing.set_status(AGENT, AgentStatus.ENABLED, author="ada", reason="it is over", now=NOW)
+    switches.set_agent_status(AGENT, AgentStatus.ENABLED, author="ada", reason="it is over", now=NOW)
     assert registry.get_agent(AGENT).status == AgentStatus.ENABLED
     assert events() == [
         (event, "user:ada", {"from": "enabled", "to": status, "reason": "an incident"}),
@@ -268,9 +269,9 @@ def test_a_status_is_set_and_taken_back_with_reasons(status: AgentStatus, event:
 
 def test_a_status_needs_a_reason_and_a_change() -> None:
     with pytest.raises(ReasonRequired):
-        editing.set_status(AGENT, AgentStatus.PAUSED, author="ada", reason=" ", now=NOW)
+        switches.set_agent_status(AGENT, AgentStatus.PAUSED, author="ada", reason=" ", now=NOW)
     with pytest.raises(NothingToChange):
-        editing.set_status(AGENT, AgentStatus.ENABLED, author="ada", reason="again", now=NOW)
+        switches.set_agent_status(AGENT, AgentStatus.ENABLED, author="ada", reason="again", now=NOW)
     assert Agent.objects.get(id=AGENT).status == "enabled"
     assert events() == []
 

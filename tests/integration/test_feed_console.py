@@ -14,6 +14,7 @@ from django.contrib.auth import get_user_model
 
 from audit import access, consumers, feed
 from audit.consumers import ConsoleConsumer
+from audit.events import EventType
 from audit.sequencer import Sequencer
 from tests.audit_cast import open_session, record_events
 
@@ -156,6 +157,19 @@ async def test_the_head_advances_over_what_is_filtered_out(trail: Any, hub_stopp
     await trail(1, start=5)
     frame = await tab.hear()
     assert (frame["items"], frame["head"]) == ([], 6)
+    await tab.close()
+
+
+async def test_whoever_looks_at_one_task_hears_when_the_badges_change(trail: Any, hub_stopped: None) -> None:
+    tab = await open_tab(last=5, filters={"taskId": "another"})
+    await tab.hear()
+    await trail(1, start=5)
+    assert not (await tab.hear())["counts"]
+    for start in range(6, 9):  # at once each time, not once a second
+        await trail(1, start=start, type=EventType.APPROVAL_ASKED)
+        async with asyncio.timeout(0.9):
+            frame = await tab.hear()
+        assert (frame["items"], frame["counts"]) == ([], True)
     await tab.close()
 
 

@@ -87,7 +87,7 @@ def test_counting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         found = read_fleet_health(None)
     assert found["agentHealth"][FETCHER]["tasksCompleted"] == 3
     assert found["queue"]["queued"] == 3
-    assert len(queries) <= 11 + 3 + 12  # one an agent, one a state, and the fleet itself
+    assert len(queries) <= 11 + 3 + 14  # one an agent, one a state, the fleet itself and its switches
     assert all("LIMIT 3" in query["sql"] for query in queries if 'FROM "agents_task"' in query["sql"])
 
 

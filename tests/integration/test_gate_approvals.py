@@ -10,6 +10,7 @@ from audit.transactions import write_transaction
 from tests.integration.gate_cast import FakeSkill, ask, in_threads, judge, make_call, publish, rule
 from toolgate import approvals, queries
 from toolgate.approvals import decide_approval, expire_due, open_approval, supersede_approvals
+from toolgate.approvals.states import close
 from toolgate.digests import digest_call
 from toolgate.enforcement import invoke
 from toolgate.exceptions import (
@@ -136,13 +137,22 @@ def test_who_read_the_row_too_early_changes_nothing(heard):
     answer(first)
     now = timezone.now()
     with write_transaction():
-        assert not approvals._close(stale, ApprovalState.REFUSED, now=now, decided_by="axel")
+        assert not close(stale, ApprovalState.REFUSED, now=now, decided_by="axel")
     first, stale = queries.get_approval(first.id), queries.get_approval(first.id)
     with write_transaction():
         assert approvals.use_approval(first, now=now)
         assert not approvals.use_approval(stale, now=now)
     assert len(heard) == 1
     assert len(events("approval.granted", "approval.refused", "approval.used")) == 2
+
+
+def test_an_approval_that_runs_out_before_its_use_is_not_used():
+    approval = ask(make_call())
+    answer(approval)
+    approval.refresh_from_db()
+    with write_transaction():
+        assert not approvals.use_approval(approval, now=approval.expires_at)
+        assert approvals.use_approval(approval, now=approval.expires_at - timedelta(microseconds=1))
 
 
 def test_of_many_answers_at_once_one_is_kept(heard):

@@ -2,11 +2,12 @@
 
 import copy
 import pickle
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 from pydantic import BaseModel
 
@@ -24,14 +25,15 @@ from tests.integration.gate_cast import (
     rule,
 )
 from toolgate import enforcement
-from toolgate.digests import digest_arguments, digest_call
+from toolgate.digests import digest_arguments, digest_call, dump_arguments
 from toolgate.enforcement import Permit, authorise, invoke, refuse
 from toolgate.engine import compile_policy, decide
 from toolgate.exceptions import PermitViolation
 from toolgate.in_force import forget_policy, policy_in_force
-from toolgate.models import CallCounter, DecisionRecord, PolicyVersion
-from toolgate.policy import read_policy
-from toolgate.types import Action, Principal, Reason, Request, Resource
+from toolgate.models import CallCounter, DecisionRecord, PolicyVersion, ShadowFlip
+from toolgate.policy import read_policy, rule_digest
+from toolgate.records import restore_resource
+from toolgate.types import Action, Principal, Reason, Request, Spent
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -78,6 +80,7 @@ def test_it_records_a_decision_with_all_it_was_made_from():
     assert record.counters == {"r": {"callsPerTask": 3, "calls": 1, "ratePerSecond": 2}}
     assert record.resource == {
         "hosts": ["a.org"], "readPaths": ["ä.py"], "writePaths": [], "arguments": arguments, "tainted": False,
+        "argumentBytes": len(dump_arguments(arguments)),
     }  # fmt: skip
 
 
@@ -91,16 +94,43 @@ def test_a_decision_can_be_made_again_from_its_record(tainted):
         principal=Principal(agent_id=record.agent_id, version=record.agent_version),
         action=Action(skill_id=record.skill_id, version=record.skill_version),
         tainted=seen.pop("tainted"),
-        resource=Resource(
-            hosts=tuple(seen["hosts"]),
-            read_paths=tuple(seen["readPaths"]),
-            write_paths=tuple(seen["writePaths"]),
-            arguments=seen["arguments"],
-        ),
+        resource=restore_resource(seen),
     )
     policy = compile_policy(read_policy(PolicyVersion.objects.get(number=record.policy_version).rules), 1)
     assert decide(policy, again, now=record.at).effect == verdict.effect == record.effect
     assert verdict.effect == ("ask" if tainted else "allow")
+
+
+def test_the_gate_counts_the_bytes_itself_and_believes_nobody():
+    publish(rule("r", argumentBytes={"max": 40}))
+    small, large = {"filePath": "a.py"}, {"filePath": "a" * 40}
+    assert judge(make_call(arguments=small, argument_bytes=1000)).effect == "allow"
+    refused = judge(make_call(arguments=large, argument_bytes=1))
+    assert (refused.effect, refused.reason) == ("deny", Reason.ARGUMENT_NOT_ALLOWED)
+    sizes = [record.resource["argumentBytes"] for record in DecisionRecord.objects.order_by("id")]
+    assert sizes == [len(dump_arguments(small)), len(dump_arguments(large))]
+
+
+def test_what_a_shadow_rule_would_have_turned_is_recorded_beside_the_decision():
+    publish(rule("r"), rule("s", "deny", arguments={"filePath": {"pattern": r".*\.key"}}, shadow=True))
+    plain, turned = judge(make_call()), judge(make_call(task_id="t", arguments={"filePath": "a.key"}))
+    assert (plain.effect, turned.effect) == ("allow", "allow")
+    flip = ShadowFlip.objects.get()
+    assert (flip.rule_id, flip.decision_id, flip.was, flip.would) == ("s", turned.decision_id, "allow", "deny")
+    assert (flip.reason, flip.task_id, flip.agent_id, flip.skill_id) == ("argument_not_allowed", "t", AGENT, SKILL)
+    shadow = policy_in_force().policy.rules[1]
+    assert flip.rule_digest == rule_digest(shadow) == rule_digest(shadow.model_copy(update={"shadow": False}))
+    bodies = [event.body for event in LedgerEvent.objects.filter(type="decision.made").order_by("id")]
+    assert "shadow" not in bodies[0]
+    assert bodies[1]["shadow"] == [{"ruleId": "s", "effect": "deny", "reason": "argument_not_allowed"}]
+
+
+def test_a_limit_on_money_ends_the_question_too():
+    publish(rule("r", "ask", limits={"spendPerDay": "1.50"}))
+    spent = Spent(task_micro=0, day_micro=1_500_000)
+    assert judge(replace(make_call(), spent=spent)).reason is Reason.BUDGET_EXHAUSTED
+    assert judge(make_call()).reason is Reason.BUDGET_EXHAUSTED
+    assert judge(replace(make_call(), spent=replace(spent, day_micro=1_499_999))).effect == "ask"
 
 
 def test_it_tells_the_ledger_once_a_decision():
@@ -248,6 +278,16 @@ def test_a_policy_of_another_process_is_seen_within_half_a_second(monkeypatch):
 def test_rules_that_were_tampered_with_deny_everything(caplog):
     publish(rule("r"))
     PolicyVersion.objects.update(rules=[rule("r"), {**rule("s"), "agent": "*", "skill": "*"}])
+    forget_policy()
+    assert judge(make_call()).reason is Reason.SKILL_NOT_ALLOWED
+    assert "policy unreadable" in caplog.text
+
+
+@pytest.mark.parametrize("stored", ["", "[", "5", "[1]", '{"rules": []}'])
+def test_a_stored_version_that_is_no_list_of_rules_denies_everything(stored, caplog):
+    publish(rule("r"))
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE toolgate_policyversion SET rules = %s", [stored])
     forget_policy()
     assert judge(make_call()).reason is Reason.SKILL_NOT_ALLOWED
     assert "policy unreadable" in caplog.text

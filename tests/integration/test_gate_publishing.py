@@ -1,5 +1,7 @@
 """Policy versions: numbered, immutable, with a reason; and what reads from them."""
 
+from datetime import timedelta
+
 import pytest
 from django.utils import timezone
 from prometheus_client import REGISTRY
@@ -8,6 +10,7 @@ from audit.models import LedgerEvent
 from tests.integration.gate_cast import AGENT, SKILL, ask, in_threads, judge, make_call, publish, rule
 from toolgate import queries
 from toolgate.approvals import decide_approval
+from toolgate.editing.diff import diff_rules
 from toolgate.exceptions import (
     HostDenied,
     HostInvalid,
@@ -46,6 +49,19 @@ def fetch(host):
     return judge(make_call(agent=FETCHER, skill="sourceFetch", arguments={}, hosts=(host,)))
 
 
+def test_a_host_is_added_to_a_rule_that_decides():
+    mine = {"agent": FETCHER, "skill": "sourceFetch", "domains": ["a.org"]}
+    over = timezone.now() - timedelta(days=1)
+    put(
+        rule("a-shadow", **mine, shadow=True),
+        rule("b-over", **mine, validUntil=over.isoformat()),
+        rule("c-live", **mine),
+        rule("d-shadow", "deny", domains=["b.org"], shadow=True) | {"agent": FETCHER, "skill": "sourceFetch"},
+    )
+    allow("b.org")
+    assert fetch("b.org").reason is Reason.ALLOWED
+
+
 def test_publishing_makes_a_numbered_version_with_its_diff():
     first = put(rule("a"), rule("b"))
     second = put(rule("b", limits={"callsPerTask": 1}), rule("c"), base=1, reason=" tighter ")
@@ -60,11 +76,21 @@ def test_publishing_makes_a_numbered_version_with_its_diff():
             "added": ["c"],
             "removed": ["a"],
             "changed": ["b"],
+            "changes": diff_rules(first.rules, second.rules).to_wire(),
+            "changesLeftOut": 0,
         },
     )
     assert queries.current_rules()[0] == 2
     assert [one.number for one in queries.list_policy_versions()] == [2, 1]
     assert [one.number for one in queries.list_policy_versions(before=2)] == [1]
+
+
+def test_a_change_too_large_for_one_event_is_published_all_the_same():
+    hosts = [f"h{number:04}.example.org" for number in range(3000)]
+    put(*(rule(f"r{number:02}", conditions={"domains": hosts}) for number in range(20)))
+    body = LedgerEvent.objects.get(type="policy.published").body
+    assert (len(body["added"]), len(body["changes"]) + body["changesLeftOut"]) == (20, 20)
+    assert 0 < body["changesLeftOut"] < 20
 
 
 def test_an_edit_of_an_older_version_is_refused_and_changes_nothing():
@@ -114,6 +140,16 @@ def test_a_rule_that_only_asks_tainted_tasks_is_no_permission():
     found = {permission.skill_id: permission.effect for permission in queries.list_permissions("content-agent")}
     assert found == {"documentParser": "allow"}
     assert [one.effect for one in queries.list_permissions(FETCHER)] == ["allow"]
+
+
+def test_what_does_not_hold_now_or_is_in_the_shadow_is_no_permission():
+    now = timezone.now()
+    ended, begins = (now - timedelta(days=1)).isoformat(), (now + timedelta(days=1)).isoformat()
+    put(
+        rule("a", validUntil=ended), rule("b", validFrom=begins), rule("c", shadow=True), rule("d", skill="normalizer"),
+        rule("e", "deny", shadow=True), rule("f", "deny", skill="normalizer", validUntil=ended),
+    )  # fmt: skip
+    assert [(one.skill_id, one.rule_ids) for one in queries.list_permissions(AGENT)] == [("normalizer", ("d",))]
 
 
 def test_many_processes_that_seed_at_once_make_one_version():

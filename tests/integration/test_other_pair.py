@@ -15,13 +15,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 AUDIT = ("ledger", "sequencer", "verification", "commands", "transcripts")
 API = ("api_tasks", "api_task_reads", "api_files", "api_approvals", "tokens", "accounts", "editing")
-GATE = ("usage", "enforcement", "approvals", "publishing")
+APPROVALS = ("approvals", "approvals_votes", "approvals_edits", "approvals_grants", "approvals_machine")
+GATE = ("usage", "enforcement", *APPROVALS, "publishing")
+POLICY = ("policy_drafts", "policy_pages", "api_policy")
 # What runs, and how many tests that are at least: a suite that was moved away must not pass unseen.
 SUITES = {
     "audit": ([f"tests/integration/test_audit_{name}.py" for name in AUDIT], 80),
-    "gate": ([f"tests/integration/test_gate_{name}.py" for name in GATE], 110),
+    "gate": ([f"tests/integration/test_gate_{name}.py" for name in GATE], 170),
+    "policy": ([f"tests/integration/test_{name}.py" for name in POLICY], 44),
     "api": ([f"tests/integration/test_{name}.py" for name in API], 250),
     "budget": (["tests/integration/test_spending.py", "tests/integration/test_console_cost.py"], 55),
+    "replay": (["tests/integration/test_what_if.py", "tests/integration/test_shadow.py"], 30),
 }
 
 
@@ -30,7 +34,7 @@ def run_again(paths: Sequence[str], *, at_least: int, **stores: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *paths, "-q", "-p", "no:cacheprovider", "-p", "no:xdist"],
         cwd=ROOT,
-        env={**os.environ, **stores},
+        env={"APPROVAL_EXAMPLES": "15", **os.environ, **stores},  # what locks are about, tests with threads show
         capture_output=True,
         text=True,
         timeout=900,

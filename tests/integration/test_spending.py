@@ -1,16 +1,21 @@
 """Money is held, sent, charged or given back: once, in every account, with its audit event."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
+from agents.calls import Wish, pass_gate
 from agents.exceptions import CapRefused, ReservationClosed
 from agents.models import BudgetAccount, CapChange, DailyCost, Reservation, Step, Task
 from agents.money.budget import Refusal
 from agents.money.caps import find_cap, follow_caps, set_cap
+from agents.money.costs import find_spent
 from agents.money.spending import mark_dispatched, reconcile_run, release, settle
 from agents.orders import Cancelled, Failed, Released, Retried, Succeeded, TaskError
 from agents.providers.base import Usage
@@ -32,6 +37,9 @@ from tests.integration.budget_cast import (
     try_hold,
 )
 from tests.integration.gate_cast import in_threads
+from toolgate.models import DecisionRecord
+from toolgate.publishing import publish_policy
+from toolgate.types import Spent
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -373,3 +381,36 @@ def test_a_raised_cap_may_be_crossed_again() -> None:
     assert BudgetAccount.objects.get(key=FLEET_KEY).warned_percent == 0
     cap("fleet", "0.02")
     assert [body["percent"] for body in events_of("budget.crossed")] == [50, 80, 100, 50]
+
+
+# --- what the gate is told ------------------------------------------------------------------------------------
+def test_what_was_spent_is_told_in_pounds_with_what_is_held(settings: Any) -> None:
+    settings.USD_PER_GBP = type(settings.USD_PER_GBP)(usd_per_gbp=Decimal("1.2"), day=date(2026, 11, 20))
+    lease, other, stranger = make_lease(), make_lease(), make_lease(agent_id="security-agent")
+    yesterday = NOW - timedelta(days=1)
+    close(hold(lease, dispatched=True))  # 3,000 micro-dollars
+    hold(lease)
+    close(hold(other, dispatched=True))
+    close(hold(lease, dispatched=True, now=yesterday), now=yesterday)
+    hold(other, now=yesterday)
+    close(hold(stranger, dispatched=True))
+    assert find_spent(lease.task_id, AGENT, now=NOW) == Spent(task_micro=46_667, day_micro=46_667)
+    assert find_spent(other.task_id, AGENT, now=NOW) == Spent(task_micro=44_167, day_micro=46_667)
+    assert find_spent("none", "nobody", now=NOW) == Spent(task_micro=0, day_micro=0)
+    assert find_spent(lease.task_id, AGENT, now=NOW + timedelta(days=1)).day_micro == 0
+
+
+@pytest.mark.parametrize(("limit", "reason"), [("0.0300", "budget_exhausted"), ("0.5000", "allowed")])
+def test_a_skill_call_is_refused_once_its_rule_grants_no_more_money(limit: str, reason: str) -> None:
+    lease = make_lease()
+    hold(lease)
+    rule = {"id": "r", "agent": AGENT, "skill": "documentParser", "effect": "allow"}
+    wish = Wish(skill_id="documentParser", arguments={"content": "# a", "format": "markdown"}, call_id="c")
+    for version, limits in enumerate(({"spendPerTask": limit}, {"callsPerTask": 9})):
+        publish_policy([rule | {"limits": limits}], author="o", reason="r", base_version=version, now=NOW)
+        with write_transaction(), CaptureQueriesContext(connection) as queries:
+            passage = pass_gate(lease, replace(wish, ordinal=version + 2), now=NOW)
+        read_money = any("agents_dailycost" in query["sql"] for query in queries)
+        assert read_money is (version == 0)  # nobody looks if no limit asks
+        assert (passage.permit is not None) is (version == 1 or reason == "allowed")
+    assert DecisionRecord.objects.order_by("id").values_list("reason", flat=True)[0] == reason

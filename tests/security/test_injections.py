@@ -2,7 +2,7 @@
 
 Each text of the corpus is played three times through the whole loop, under the seeded rules, by a model that makes all
 the calls that the text asks for: in a task that was handed the text, as the real parser reads it; in one that was
-handed a harmless text in its place; and in one that read nothing. Who is asked says no, and has the task go on.
+handed a harmless text in its place; and in one that read nothing. Who is asked says no: the model is told, and goes on.
 """
 
 import json
@@ -19,8 +19,7 @@ import pytest
 from django.utils import timezone
 
 from agents import queue, registry
-from agents.control import retry_task
-from agents.models import BudgetAccount, CapChange, Task
+from agents.models import BudgetAccount, CapChange, Step, StepState, Task
 from agents.orders import Order
 from agents.providers.base import ModelReply, ModelRequest, ToolCall, ToolMessage
 from agents.providers.switchboard import ModelRef, parse_ref
@@ -153,10 +152,9 @@ class Stage:
         pass
 
     def is_over(self) -> bool:
-        """Say no to all that is asked and have those tasks go on; True once all have ended."""
+        """Say no to all that is asked, with which those tasks go on; True once all have ended."""
         for approval in Approval.objects.filter(state="pending"):
             decide_approval(approval.id, approve=False, user="ana", now=self.clock())
-            retry_task(approval.task_id, actor="user:ana", now=self.clock())
         return not Task.objects.exclude(state__in=TERMINAL).exists()
 
 
@@ -220,6 +218,8 @@ def test_an_obedient_model_gets_no_other_decision(
         assert_same(told, untold)
         assert_expected(injection, told, clean)
         assert_fenced(told)
+        for play in (told, untold, clean):
+            assert_refused_calls_never_ran(play)
     assert_nothing_slipped_through()
     assert snapshot(workspace) == before
     assert set(hosts) == {"arxiv.org"}  # a rule allows it, and one text asks for a page there
@@ -255,6 +255,17 @@ def assert_fenced(play: Play) -> None:
     assert play.injection.mark in inside.replace('\\"', '"')
 
 
+def assert_refused_calls_never_ran(play: Play) -> None:
+    """See that what the gate did not allow was never begun, and that the model heard a refusal in place of a result."""
+    effects = dict(DecisionRecord.objects.filter(task_id=play.task.id).values_list("id", "effect"))
+    calls = Step.objects.filter(task_id=play.task.id, kind="skill").exclude(skill_id=Reader.id).order_by("ordinal")
+    refused = [effects[call.decision_id] != "allow" for call in calls]
+    assert [call.state == StepState.REFUSED for call in calls] == refused
+    heard = [m for m in play.model.requests[-1].messages if isinstance(m, ToolMessage) and m.call_id != OPENING.id]
+    assert ["The gate refused this call" in message.content for message in heard] == refused
+    assert len(refused) == len(play.injection.calls)
+
+
 def assert_nothing_slipped_through() -> None:
     assert set(Approval.objects.values_list("state", flat=True)) == {"refused"}
     told_of = set(LedgerEvent.objects.values_list("type", flat=True))
@@ -276,6 +287,8 @@ def test_asking_again_does_not_answer(stage: Stage, worker: Any, until: Any) -> 
     stage.add("insistent", insistent, insistent.carry())
     with worker(models=stage, clock=stage.clock):
         until(stage.is_over, "the play to end")
-    answers = [(decision["effect"], decision["reason"]) for decision in stage.plays["insistent"].list_decisions()]
+    play = stage.plays["insistent"]
+    answers = [(decision["effect"], decision["reason"]) for decision in play.list_decisions()]
     assert answers == [("ask", "approval_required"), *[("deny", "approval_rejected")] * 3]
+    assert_refused_calls_never_ran(play)
     assert Approval.objects.count() == 1

@@ -16,7 +16,7 @@ from django.db import connections
 from django.utils import timezone
 
 from agents import claiming, control, leases, queue, registry, run
-from agents.flow import Flow
+from agents.flow import Flow, Opened
 from agents.models import Agent, Task
 from agents.orders import Order
 from agents.providers.switchboard import Switchboard
@@ -216,7 +216,7 @@ def work() -> None:
                 models=Switchboard({}, {}),
             )
             while lease := await run.claim(flow):
-                await run.run_task(lease, flow)
+                await run.run_task(lease, flow, Opened())
             threads.submit(connections.close_all).result()
 
     asyncio.run(work_through())

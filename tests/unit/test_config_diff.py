@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from agents.editing.diff import LABELS, LONG, Line, diff_configs, flatten_config, merge_configs
+from agents.editing.diff import LABELS, LONG, diff_configs, flatten_config, merge_configs
 from agents.registry import read_fleet
 from agents.skills.base import dump
 from agents.types import AgentConfig
+from toolgate.lines import Line
 
 FLEET = list(read_fleet(Path(__file__).resolve().parents[2] / "agents" / "fleet"))
 BASE = next(config for config in FLEET if config.id == "qa-verification-agent")

@@ -1,13 +1,22 @@
-"""The arithmetic of rates, and the normal form that rules are matched against."""
+"""The arithmetic of rates and of periods, and the normal form that rules are matched against."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolgate.limits import MAX_SKEW_MICROS, SECOND_MICROS, make_pace, spend_call, to_micros
+from toolgate.limits import (
+    MAX_SKEW_MICROS,
+    SECOND_MICROS,
+    Buckets,
+    count_in_window,
+    make_pace,
+    make_window,
+    spend_call,
+    to_micros,
+)
 from toolgate.normal import NotNormal, is_host, is_path, is_plain_id, normalise_host, normalise_resource
 from toolgate.types import Reason, Resource
 
@@ -78,6 +87,79 @@ def test_a_clock_a_second_behind_gets_no_extra_calls() -> None:
     pace = make_pace(rate=1, burst=1)
     ahead = spend_call(None, pace, 10 * SECOND_MICROS)
     assert spend_call(ahead.arrival, pace, 9 * SECOND_MICROS).wait == 2 * SECOND_MICROS
+
+
+# --- periods --------------------------------------------------------------------------------------------------
+PERIODS = st.sampled_from([1, 3, 60, 3600])
+
+
+@st.composite
+def calls_over_time(draw: st.DrawFn) -> tuple[int, int, list[tuple[int, int]]]:
+    """Return a period's seconds, an amount, and calls (when by some worker's clock, and what it counts) in their order.
+
+    Time runs on, at the pace of the period; each worker's clock is behind by as much as clocks may be apart.
+    """
+    seconds, amount = draw(PERIODS), draw(st.integers(1, 12))
+    step, now, calls = seconds * SECOND_MICROS // 4, 10**15, []
+    for _ in range(draw(st.integers(1, 60))):
+        now += draw(st.integers(0, step) | st.just(step * 4) | st.just(0))
+        behind = draw(st.integers(0, MAX_SKEW_MICROS) | st.just(0))
+        calls.append((now - behind, draw(st.integers(1, amount))))
+    return seconds, amount, calls
+
+
+@settings(max_examples=200, deadline=None)
+@given(calls_over_time())
+def test_no_stretch_as_long_as_the_period_holds_more_than_the_amount(
+    made_up: tuple[int, int, list[tuple[int, int]]],
+) -> None:
+    seconds, amount, calls = made_up
+    window, log = make_window(seconds=seconds), list[tuple[int, int]]()
+    buckets: Buckets = ()
+    for now, size in calls:
+        counted = count_in_window(buckets, window, amount=amount, size=size, now=now)
+        buckets = counted.buckets
+        # It is no stricter than a log would be over a period, a bucket and the clocks' skew.
+        oldest = now - window.period - window.width
+        recent = sum(logged for at, logged in log if at > oldest)
+        assert counted.wait == 0 or recent + size > amount
+        if counted.wait == 0:
+            log.append((now, size))
+        else:
+            assert counted.wait <= window.period + window.width + MAX_SKEW_MICROS
+            assert count_in_window(buckets, window, amount=amount, size=size, now=now + counted.wait).wait == 0
+            assert count_in_window(buckets, window, amount=amount, size=size, now=now + counted.wait - 1).wait == 1
+    for start, _ in log:
+        assert sum(size for at, size in log if start <= at <= start + window.period) <= amount
+
+
+@pytest.mark.parametrize("seconds", [1, 5, 7, 60, 61, 86_400, 31 * 86_400])
+def test_a_window_keeps_few_buckets(seconds: int) -> None:
+    window, now = make_window(seconds=seconds), 10**15
+    buckets: Buckets = ()
+    for _ in range(1000):
+        now += window.period // 200
+        buckets = count_in_window(buckets, window, amount=10**9, size=1, now=now).buckets
+    assert len(buckets) <= 62 + MAX_SKEW_MICROS // window.width
+    assert window.width <= max(window.period / 59, SECOND_MICROS / 10)
+
+
+def test_a_period_forgets_at_most_a_bucket_late() -> None:
+    window = make_window(seconds=60)
+    full = count_in_window((), window, amount=2, size=2, now=90 * SECOND_MICROS).buckets
+    waiting = count_in_window(full, window, amount=2, size=1, now=91 * SECOND_MICROS)
+    assert (waiting.used, waiting.wait, waiting.buckets) == (2, 60 * SECOND_MICROS, full)
+    exact = count_in_window(full, window, amount=2, size=1, now=151 * SECOND_MICROS)
+    assert (exact.used, exact.wait) == (1, 0)
+
+
+def test_a_clock_set_back_makes_nobody_wait_for_it() -> None:
+    window = make_window(seconds=60)
+    ahead = count_in_window((), window, amount=1, size=1, now=100 * HOUR).buckets
+    refused = count_in_window(ahead, window, amount=1, size=1, now=50 * HOUR)
+    assert 60 * SECOND_MICROS <= refused.wait <= 61 * SECOND_MICROS
+    again = count_in_window(refused.buckets, window, amount=1, size=1, now=50 * HOUR + refused.wait)
+    assert again.wait == 0
 
 
 # --- normal form ----------------------------------------------------------------------------------------------

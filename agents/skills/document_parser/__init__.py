@@ -103,7 +103,7 @@ class DocumentParser:
         if arguments.file_path is None:
             return Resource(arguments=scalars)
         path = resolve(workspace, arguments.file_path)
-        return Resource(read_paths=(path,), arguments={"filePath": arguments.file_path, **scalars})
+        return Resource(read_paths=(path,), arguments={"filePath": arguments.file_path, **scalars}, files_only=True)
 
     def run(self, arguments: DocumentParserInput, context: SkillContext) -> DocumentParserOutput:
         """Read the document.

@@ -84,6 +84,7 @@ class WorkspacePatch:
     id: ClassVar[str] = "workspacePatch"
     version: ClassVar[str] = "1.0.0"
     summary: ClassVar[str] = "Preview, or write, literal changes to one text file of the workspace."
+    measures: ClassVar[tuple[str, ...]] = ("changeCount", "patchCharacters")  # what rules can test beside arguments
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.READ_WORKSPACE, Capability.WRITE_WORKSPACE})
     input_model: ClassVar[type[SkillModel]] = WorkspacePatchInput
     output_model: ClassVar[type[SkillModel]] = WorkspacePatchOutput
@@ -109,6 +110,7 @@ class WorkspacePatch:
                 "changeCount": len(arguments.changes),
                 "patchCharacters": count_characters(arguments.changes),
             },
+            files_only=True,
         )
 
     def run(self, arguments: WorkspacePatchInput, context: SkillContext) -> WorkspacePatchOutput:

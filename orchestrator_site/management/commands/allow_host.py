@@ -3,11 +3,11 @@
 from argparse import ArgumentParser
 from typing import Any, override
 
-from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from orchestrator_site.roles import Permission, has_permission
+from orchestrator_site.management.people import check_person
+from orchestrator_site.roles import Permission
 from toolgate.exceptions import GateError
 from toolgate.publishing import allow_host
 
@@ -25,11 +25,9 @@ class Command(BaseCommand):
 
     @override
     def handle(self, *args: Any, agent_id: str, skill_id: str, host: str, reason: str, user: str, **_: Any) -> None:
-        decider = get_user_model().objects.filter(username=user).first()
-        if not has_permission(decider, Permission.POLICY_WRITE):
-            raise CommandError(f"{user} may not change the policy")
+        author = check_person(user, Permission.POLICY_WRITE)
         try:
-            version = allow_host(agent_id, skill_id, host, author=user, reason=reason, now=timezone.now())
+            version = allow_host(agent_id, skill_id, host, author=author, reason=reason, now=timezone.now())
         except GateError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"Policy version {version.number} lets {agent_id} reach {host} with {skill_id}.")

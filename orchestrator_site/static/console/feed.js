@@ -10,7 +10,7 @@
     allow: ["allow", "tick"], ask: ["ask", "ask"], deny: ["deny", "barred"],
     "task.succeeded": ["allow", "succeeded"], "task.failed": ["deny", "failed"], "task.cancelled": ["quiet", "cancelled"], "task.submitted": ["quiet", "queued"],
     "run.started": ["run", "running"], "approval.asked": ["ask", "ask"], "task.parked": ["ask", "waiting"], "approval.granted": ["allow", "tick"],
-    "agent.resumed": ["allow", "play"],
+    "agent.resumed": ["allow", "play"], "skill.released": ["allow", "play"], "fleet.resumed": ["allow", "play"], "fleet.stopped": ["deny", "stopped"],
   };
   const endings = [["failed", "deny", "failed"], ["refused", "deny", "barred"], ["lost", "ask", "alert"], ["published", "block", "edit"], ["finished", "allow", "tick"],
     ["drafted", "block", "edit"], ["paused", "quiet", "pause"], ["quarantined", "deny", "barred"], ["disabled", "quiet", "cancelled"]];

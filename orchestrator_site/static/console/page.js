@@ -10,12 +10,20 @@
   const days = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
   const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
 
+  function span(size) {
+    const [length, unit] = units.find(([length]) => size >= length) || units.at(-1);
+    return Math.floor(size / length) + " " + unit;
+  }
+
   function describe(at) {
     const seconds = (Date.now() - at) / 1000, size = Math.abs(seconds);
     if (size < 5) return "just now";
-    const [length, unit] = units.find(([length]) => size >= length);
-    const text = Math.floor(size / length) + " " + unit;
-    return seconds > 0 ? text + " ago" : "in " + text;
+    return seconds > 0 ? span(size) + " ago" : "in " + span(size);
+  }
+
+  function describeSla(at) {
+    const left = (at - Date.now()) / 1000;
+    return left > 0 ? "answer due in " + span(left) : "answer overdue by " + span(-left);
   }
 
   function show(time) {
@@ -23,7 +31,7 @@
     if (isNaN(at)) return;
     const kind = time.dataset.show;
     const day = kind === "clock" && at.toDateString() !== new Date().toDateString() ? days.format(at) + " " : "";
-    const text = kind === "ago" ? describe(at) : day + formats[kind].format(at);
+    const text = kind === "ago" ? describe(at) : kind === "sla" ? describeSla(at) : day + formats[kind].format(at);
     if (time.textContent !== text) time.textContent = text;
     time.title = formats.stamp.format(at) + " " + zone;
   }
@@ -35,7 +43,7 @@
   function start() {
     document.querySelectorAll("[data-zone]").forEach((where) => { where.textContent = zone; });
     showAll(document);
-    setInterval(() => document.querySelectorAll('time[data-show="ago"]').forEach(show), 15000);
+    setInterval(() => document.querySelectorAll('time:is([data-show="ago"],[data-show="sla"])').forEach(show), 15000);
   }
 
   async function copy(button) {

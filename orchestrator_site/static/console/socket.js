@@ -71,7 +71,7 @@
     else if (frame.op === "ev") {
       cursor = Math.max(cursor, frame.head);
       if (frame.items.length || frame.skipped) tell("items", frame);
-      if (frame.skipped || frame.items.some((item) => item.type.startsWith("approval."))) refreshCounts();
+      if (frame.counts) refreshCounts();
     }
   }
 

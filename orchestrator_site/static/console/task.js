@@ -8,7 +8,7 @@
   // What a person is typing, has typed or is about to press must not be swapped away under their hands.
   function isBusy() {
     const fields = [...region().querySelectorAll("input:not([type=hidden]),textarea,select")];
-    return fields.some((field) => field === document.activeElement || field.value !== field.defaultValue);
+    return fields.some((field) => field === document.activeElement || field.value !== field.defaultValue || field.checked !== field.defaultChecked);
   }
 
   function refresh() {
@@ -26,10 +26,11 @@
   document.addEventListener("live:ready", refresh);
   setInterval(() => { if (!("over" in region().dataset) && !document.hidden) refresh(); }, POLL);
 
-  // Which parts a person had opened stays as it was.
+  // Which parts a person had opened stays as it was; what they began while the answer was on its way, too.
   document.addEventListener("htmx:beforeSwap", ({ detail }) => {
     const live = region();
     if (detail.target !== live) return;
+    if (isBusy()) { detail.shouldSwap = false; refresh(); return; }
     const open = [...live.querySelectorAll("details")].map((fold) => fold.open);
     const summaries = [...live.querySelectorAll("summary")], at = summaries.indexOf(document.activeElement);
     document.addEventListener("htmx:afterSettle", () => {

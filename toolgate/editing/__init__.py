@@ -1,0 +1,1 @@
+"""Rules as people edit them: drafts, versions, the difference between two, files in and out, and their pages."""

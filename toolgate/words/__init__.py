@@ -1,0 +1,1 @@
+"""Rules, their fields and their values in words, the same on every page."""
