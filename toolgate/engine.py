@@ -61,9 +61,11 @@ def _judge(version: int, request: Request, cell: Cell) -> Decision:
 
 
 def _find_asking(shelf: Shelf, permits: list[Entry], resource: Resource) -> list[Entry]:
-    """Return the ask rules that touch a call; if none does, those without which nothing would permit it."""
+    """Return the ask rules that touch a call, and if none of them permits it nor an allow rule does, those that do."""
     asks = shelf.find_touching(resource)
-    return asks or ([] if any(entry.rule.effect is Effect.ALLOW for entry in permits) else permits)
+    if any(entry.rule.effect is Effect.ALLOW or entry in asks for entry in permits):
+        return asks
+    return sorted([*asks, *permits], key=lambda entry: entry.rule.id)
 
 
 def _find_flips(
@@ -103,8 +105,8 @@ def _judge_beside(decision: Decision, cell: Cell, shadow: Entry, resource: Resou
 def _permit(version: int, asks: list[Entry], permits: list[Entry], resource: Resource) -> Decision:
     matching = [*permits, *[entry for entry in asks if entry not in permits]] if asks else permits
     ask_rule = asks[0].rule.id if asks else ""
-    # Nobody was asked: what only an ask rule permits is out of reach.
-    giving = permits if asks else [entry for entry in permits if entry.rule.effect is Effect.ALLOW]
+    # What only an ask rule permits is out of reach unless that rule asks.
+    giving = [entry for entry in permits if entry.rule.effect is Effect.ALLOW or entry in asks]
     return Decision(
         effect=Effect.ASK if asks else Effect.ALLOW,
         reason=Reason.APPROVAL_REQUIRED if asks else Reason.ALLOWED,

@@ -1,8 +1,8 @@
 """Rules as data: a closed schema, read from TOML or JSON, and the digest of a set of them. PURE.
 
 How rules combine, in this order: a deny rule that touches the call denies it; else some allow or ask rule must
-cover it, or it is denied by default; else an ask rule that touches it asks, or if only ask rules cover it those do;
-else it is allowed.
+cover it, or it is denied by default; else an ask rule that touches it asks, and where neither such a one nor an
+allow rule covers it, the ask rules that do; else it is allowed.
 
 *Covers*: every host and path of the call lies inside the rule's lists, and every argument test holds.
 *Touches*: some host or path lies inside them, and no argument test fails; one that cannot be evaluated (the

@@ -77,8 +77,17 @@ def ask_cedar(rules: list[dict[str, Any]], requests: list[Request], schema: ceda
         number for number, (effect, ids) in enumerate(outcomes) if effect == "deny" and (not ids or asking & set(ids))
     ]
     for number, (effect, ids) in zip(denied, judge(True, [requests[number] for number in denied]), strict=True):
-        outcomes[number] = ("ask", outcomes[number][1] or ids) if effect == "allow" else (effect, ids)
+        outcomes[number] = (
+            ("ask", name_asking(outcomes[number][1], ids, asking)) if effect == "allow" else (effect, ids)
+        )
     return outcomes
+
+
+def name_asking(touching: tuple[str, ...], permitting: tuple[str, ...], asking: set[str]) -> tuple[str, ...]:
+    """Return who asks: what touches the call; and what permits it, if that only asks and none of it touches."""
+    if set(permitting) - asking or set(permitting) & set(touching):
+        return touching
+    return tuple(sorted({*touching, *permitting}))
 
 
 def read_result(result: cedarpy.AuthzResult) -> Outcome:

@@ -189,6 +189,19 @@ def test_one_part_of_a_call_is_enough_to_restrict_it(
     assert decision.effect == (effect if touches else "allow")
 
 
+def test_what_only_an_ask_rule_permits_is_asked_about_and_out_of_reach_unless_it_asks() -> None:
+    about_files = rule("b", "ask", readPaths=["secret"])
+    assert judge([about_files], Resource()).deciding_rules == ("b",)
+    both = judge([about_files, rule("t", "ask", tainted=True)], Resource(), tainted=True)
+    assert (both.effect, [terms.rule_id for terms in both.terms]) == ("ask", ["b", "t"])
+    beside = judge([about_files, rule("a", readPaths=["data"])], Resource())
+    assert (beside.effect, beside.deciding_rules, beside.read_scopes) == ("allow", ("a",), ("data",))
+    asked = judge(
+        [about_files, rule("a", readPaths=["data"]), rule("t", "ask", tainted=True)], Resource(), tainted=True
+    )
+    assert (asked.effect, asked.deciding_rules, asked.read_scopes) == ("ask", ("t",), ("data",))
+
+
 def test_the_reason_is_that_of_the_nearest_miss() -> None:
     rules = [
         rule("a", domains=["a.org"]),

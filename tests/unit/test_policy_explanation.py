@@ -33,7 +33,9 @@ def conclude(looked: tuple[LookedAt, ...]) -> tuple[Effect, set[str]]:
     asks = {one.rule.id for one in looked if one.restricts and one.rule.effect is Effect.ASK}
     if denies or not permits:
         return Effect.DENY, denies
-    return (Effect.ALLOW, allows) if allows and not asks else (Effect.ASK, asks or set(permits))
+    if allows and not asks:
+        return Effect.ALLOW, allows
+    return Effect.ASK, asks if allows or asks & set(permits) else asks | set(permits)
 
 
 @settings(max_examples=400, deadline=None)
