@@ -45,22 +45,11 @@ def record_decision(
     )  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute(_INSERT, row)
-    body: dict[str, Any] = {
-        "decisionId": decision_id,
+    body = _describe_decision(decision_id, call, decision) | {
         "argumentsDigest": arguments_digest,
-        "decidingRules": list(decision.deciding_rules),
-        "policyVersion": decision.policy_version,
-        "agentVersion": principal.version,
-        "skillVersion": str(action.version)[:16],
         "counters": counters,
         "detail": detail,
-        "traceId": call.trace_id,
     }
-    if decision.flips:
-        body["shadow"] = [
-            {"ruleId": flip.rule_id, "effect": flip.effect.value, "reason": flip.reason.value}
-            for flip in decision.flips
-        ]
     record(
         Event(
             type=EventType.DECISION_MADE,
@@ -74,6 +63,24 @@ def record_decision(
             body=body,
         )
     )
+
+
+def _describe_decision(decision_id: str, call: Call, decision: Decision) -> dict[str, Any]:
+    """Return what the event tells of the rules' own decision, of shadow rules only where they would have turned it."""
+    told: dict[str, Any] = {
+        "decisionId": decision_id,
+        "decidingRules": list(decision.deciding_rules),
+        "policyVersion": decision.policy_version,
+        "agentVersion": call.request.principal.version,
+        "skillVersion": str(call.request.action.version)[:16],
+        "traceId": call.trace_id,
+    }
+    if decision.flips:
+        told["shadow"] = [
+            {"ruleId": flip.rule_id, "effect": flip.effect.value, "reason": flip.reason.value}
+            for flip in decision.flips
+        ]
+    return told
 
 
 def recordable_id(text: object) -> str:

@@ -166,7 +166,9 @@ def test_a_skills_quarantine_cuts_off_its_call_and_the_model_goes_on(held, skill
         ended(task)
     assert (task.state, task.attempt, skill.calls) == ("succeeded", 1, ["x"])
     assert ["skill_quarantined" in one.content for one in told(models)] == [True, True]
-    assert list(DecisionRecord.objects.filter(task_id=task.id).order_by("id").values_list("effect", "reason")) == [
+    assert list(
+        DecisionRecord.objects.filter(task_id=task.id).order_by("at", "id").values_list("effect", "reason")
+    ) == [
         ("allow", "allowed"),
         ("deny", "skill_quarantined"),
     ]

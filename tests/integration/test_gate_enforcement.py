@@ -107,7 +107,7 @@ def test_the_gate_counts_the_bytes_itself_and_believes_nobody():
     assert judge(make_call(arguments=small, argument_bytes=1000)).effect == "allow"
     refused = judge(make_call(arguments=large, argument_bytes=1))
     assert (refused.effect, refused.reason) == ("deny", Reason.ARGUMENT_NOT_ALLOWED)
-    sizes = [record.resource["argumentBytes"] for record in DecisionRecord.objects.order_by("id")]
+    sizes = [record.resource["argumentBytes"] for record in DecisionRecord.objects.order_by("at")]
     assert sizes == [len(dump_arguments(small)), len(dump_arguments(large))]
 
 

@@ -413,4 +413,4 @@ def test_a_skill_call_is_refused_once_its_rule_grants_no_more_money(limit: str, 
         read_money = any("agents_dailycost" in query["sql"] for query in queries)
         assert read_money is (version == 0)  # nobody looks if no limit asks
         assert (passage.permit is not None) is (version == 1 or reason == "allowed")
-    assert DecisionRecord.objects.order_by("id").values_list("reason", flat=True)[0] == reason
+    assert DecisionRecord.objects.order_by("at", "id").values_list("reason", flat=True)[0] == reason
