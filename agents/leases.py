@@ -16,6 +16,7 @@ from django.db.models.functions import Greatest
 
 from agents.endings import end_lost
 from agents.models import Run, Step, StepState, Task, Worker
+from agents.money.caps import take_turn
 from agents.money.spending import reconcile_run
 from agents.orders import WORKFLOW
 from agents.queue import requeue, task_event
@@ -86,13 +87,15 @@ def reap(*, own: str, now: datetime) -> list[str]:
     dead too, and fenced, rather than left holding its tasks until the clock has caught up.
     """
     with write_transaction():
+        take_turn()  # first, and no row is waited for after it: who is judged dead may be writing still
         clock = lease_clock(now)
         latest = clock + timedelta(seconds=LEASE_SECONDS + BEAT_SECONDS)
-        alive = Worker.objects.filter(lease_expires_at__gt=clock, lease_expires_at__lte=latest)
-        living = {own, WORKFLOW, *alive.values_list("id", flat=True)}
-        lost = list(Task.objects.filter(state=TaskState.RUNNING).exclude(worker_id__in=living))
-        taken = [task.id for task in lost if _take_back(task, now=now)]
-        Worker.objects.exclude(id__in=living).delete()
+        running = list(Task.objects.filter(state=TaskState.RUNNING).exclude(worker_id__in=[own, WORKFLOW]))
+        workers = Worker.objects.exclude(id=own)  # read after the tasks: one that came meanwhile is known
+        living = {w.id for w in workers if clock < w.lease_expires_at <= latest}
+        dead = {w.id for w in workers} - living
+        taken = [task.id for task in running if task.worker_id not in living and _take_back(task, now=now)]
+        Worker.objects.filter(id__in=dead).delete()
     return taken
 
 
@@ -122,8 +125,8 @@ def _take_back(task: Task, *, now: datetime) -> bool:
 
 
 def _lock_held(task: Task) -> bool:
-    """Lock the task as it was read; False if somebody has changed it since."""
-    same = Task.objects.select_for_update().filter(
+    """Lock the task as it was read; False if somebody has changed it since, or is about to."""
+    same = Task.objects.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked).filter(
         id=task.id, state=TaskState.RUNNING, worker_id=task.worker_id, fence=task.fence
     )
     return same.values_list("id", flat=True).first() is not None
@@ -145,6 +148,7 @@ def list_held(worker_id: str) -> list[Task]:
 def take_back_forgotten(worker_id: str, *, forgotten: Collection[str], now: datetime) -> list[str]:
     """Take back what this worker holds but no longer runs: an ending that could not be written, a lost answer."""
     with write_transaction():
+        take_turn()
         held = [task for task in list_held(worker_id) if task.id in forgotten]
         return [task.id for task in held if _take_back(task, now=now)]
 
@@ -159,6 +163,7 @@ def retire_worker(worker_id: str) -> list[str]:
 def release_unfinished(worker_id: str, *, now: datetime) -> Iterable[str]:
     """Give back whatever this worker still holds, for the end of a process: no attempt, no loss is counted."""
     with write_transaction():
+        take_turn()
         held = [task for task in list_held(worker_id) if _lock_held(task)]
         for task in held:
             Run.objects.filter(task_id=task.id, fence=task.fence).update(ended_at=now, outcome="released")

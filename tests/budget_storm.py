@@ -331,11 +331,15 @@ def _prepare() -> None:
 
 
 def _reap(storm: Storm, pid: int) -> None:
-    """Do for a dead worker what the living ones do once its lease has run out."""
+    """Do for a dead worker what the living ones do once its lease has run out.
+
+    One of the living is judged dead with it, as a clock that is set forward does: it is in the midst of its work.
+    """
     from agents import leases
     from agents.models import Worker
 
-    Worker.objects.filter(pid=pid).delete()
+    living = random.choice([*Worker.objects.exclude(pid=pid).values_list("pid", flat=True), pid])
+    Worker.objects.filter(pid__in=[pid, living]).delete()
     leases.reap(own="", now=storm.clock())
 
 

@@ -32,7 +32,7 @@ def run_storm(var: Path, *arguments: str, **environment: str) -> dict[str, Any]:
 def expect_all_well(report: dict[str, Any]) -> None:
     """See that all of it happened: both months, refusals, every way in which a call can end, deaths."""
     assert report["wrong"] == []
-    assert (report["violations"], report["faults"]) == (0, 0), report
+    assert (report["violations"], report["faults"]) == (0, 0), report["complaints"]
     assert report["crashes"] > 0
     assert set(report["months"]) == {"2026-11", "2026-12"}
     expected = {"reserved", "settled", "released", "reconciled", "refused", "capped", "crossed"}
