@@ -22,4 +22,8 @@ if __name__ == "__main__":
         launch.begin(sys.argv[2:])
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    from audit.context import acting
+    from audit.ids import new_id
+
+    with acting(trace_id=new_id()):  # what one command records belongs together
+        execute_from_command_line(sys.argv)

@@ -15,7 +15,7 @@ from django.conf import settings
 from agents.redaction import Redactor
 
 _SECRETS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "SECRET_KEY")
-_ADDRESSES = ("MONGODB_URI", "REDIS_URL")  # they may hold a password
+_ADDRESSES = ("MONGODB_URI", "MONGODB_ARCHIVE_URI", "REDIS_URL")  # they may hold a password
 
 
 def find_redactor() -> Redactor:

@@ -7,6 +7,7 @@ refusal and goes on; a question to a person parks either.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ from agents.queue import run_event
 from agents.skills.base import LimitExceeded, SkillError, SkillModel, dump
 from agents.states import TaskState
 from agents.switches.heeding import heed_switches
+from audit.context import caused_by
 from audit.events import EventType
 from audit.ledger import record
 from audit.transcripts import Entry, record_entries
@@ -110,7 +112,8 @@ def _conclude(lease: Lease, wish: Wish, judged: _Judged, verdict: Verdict, *, no
         changed = judged.asked is not None
         return Passage(permit=verdict.permit, step_id=step_id, idempotent=judged.idempotent, changed=changed)
     if verdict.effect is Effect.ASK or wish.is_direct or _waits_for_rate(judged.call, verdict):
-        finish(lease, _end_refusal(lease, wish, judged, verdict, now=now), now=now)
+        with caused_by(verdict.decision_id):
+            finish(lease, _end_refusal(lease, wish, judged, verdict, now=now), now=now)
         return Passage()
     return Passage(told=_refuse(lease, wish, judged, verdict, now=now))
 
@@ -156,6 +159,7 @@ def _read_call(lease: Lease, wish: Wish, *, tainted: bool, now: datetime) -> _Ju
         arguments=reading.arguments,
         task_id=lease.task_id,
         trace_id=lease.trace_id,
+        cause_id=lease.event_id,
         submitted_by=lease.submitted_by,
         now=now,
         spent=_find_spent(lease, wish, now=now),
@@ -250,10 +254,11 @@ def close_call(
     steps.close_step(passage.step_id, state=state, output=told.to_json(), error=error or None, now=now)
     type_ = EventType.STEP_FAILED if error else EventType.STEP_FINISHED
     body = {"stepId": passage.step_id, "callId": wish.call_id}
-    events = [run_event(type_, lease, now=now, skill_id=wish.skill_id, reason=error.code if error else "", body=body)]
+    tell = partial(run_event, lease=lease, now=now, skill_id=wish.skill_id, body=body)
+    events = [tell(type_, reason=error.code if error else "", cause_id=passage.step_id)]
     if told.outside and not held.tainted:
         Task.objects.filter(id=lease.task_id).update(tainted=True)
-        events.append(run_event(EventType.TASK_TAINTED, lease, now=now, skill_id=wish.skill_id, body=body))
+        events.append(tell(EventType.TASK_TAINTED, cause_id=events[0].id))
     record(*events)
     for file in files:
         columns = file.columns() | {"created_at": now}

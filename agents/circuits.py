@@ -1,4 +1,4 @@
-"""What is known, over all workers, of the vendors' circuits: one row each, and an event when one trips or recovers.
+"""What is known, over all workers, of the vendors' circuits: one row each, and an event when one changes.
 
 Each worker has breakers of its own (`agents.providers.switchboard`); the row holds what the last of them told.
 """
@@ -10,10 +10,16 @@ from agents import metrics
 from agents.breaker import CircuitState
 from agents.models import ProviderCircuit
 from agents.providers.switchboard import CircuitChange
+from audit import bodies
 from audit.events import Event, EventType
 from audit.ledger import record
 from audit.transactions import write_transaction
 
+_EVENTS: Final = {
+    CircuitState.CLOSED: EventType.PROVIDER_RECOVERED,
+    CircuitState.HALF_OPEN: EventType.PROVIDER_PROBED,
+    CircuitState.OPEN: EventType.PROVIDER_TRIPPED,
+}
 _NUMBERS: Final = {CircuitState.CLOSED: 0, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 2}
 
 
@@ -26,10 +32,8 @@ def keep_change(change: CircuitChange, *, worker_id: str, now: datetime) -> None
             return
         columns = {"state": str(change.state), "since": now, "why": change.why}
         ProviderCircuit.objects.update_or_create(provider=change.provider, defaults=columns)
-        if CircuitState.CLOSED in {before, change.state}:
-            kind = EventType.PROVIDER_RECOVERED if change.state is CircuitState.CLOSED else EventType.PROVIDER_TRIPPED
-            body = {"provider": change.provider, "why": change.why}
-            record(Event(type=kind, at=now, actor=f"worker:{worker_id}", body=body))
+        body = bodies.ProviderMoved(provider=change.provider, why=change.why)
+        record(Event(type=_EVENTS[change.state], at=now, actor=f"worker:{worker_id}", body=body))
 
 
 def list_circuits() -> list[ProviderCircuit]:

@@ -1,6 +1,6 @@
 """Who runs next: the due task that comes first and whose agent has a free slot, taken by one conditional update."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from agents import registry
 from agents.models import Task
 from agents.orders import WORKFLOW, Lease
 from agents.queue import run_event
+from audit import bodies
 from audit.events import EventType
 from audit.ledger import record
 
@@ -31,8 +32,9 @@ def claim_next(worker_id: str, *, now: datetime) -> Lease | None:
     row = _take_first(worker_id, room=room, now=now)
     if row is None:
         return None
-    lease = _lease_from(row, worker_id=worker_id, now=now)
-    _open_run(lease, now=now)
+    queued_by, *columns = row
+    lease = _lease_from(columns, worker_id=worker_id, now=now)
+    _open_run(lease, queued_by or lease.task_id, now=now)
     return lease
 
 
@@ -86,8 +88,8 @@ WHERE id = (
     WHERE state = 'queued' AND (run_at IS NULL OR run_at <= %s) {without}
     ORDER BY priority DESC, created_at, id LIMIT 1 {lock}
 )
-RETURNING id, fence, agent_id, agent_version, draft_id, skill_id, input, attempt, submitted_by, trace_id, deadline_at,
-    parent_task_id
+RETURNING queued_by, id, fence, agent_id, agent_version, draft_id, skill_id, input, attempt, submitted_by, trace_id,
+    deadline_at, parent_task_id
 """
 
 
@@ -114,7 +116,7 @@ def _marks(values: list[str]) -> str:
     return ", ".join(["%s"] * len(values))
 
 
-def _lease_from(row: tuple[Any, ...], *, worker_id: str, now: datetime) -> Lease:
+def _lease_from(row: list[Any], *, worker_id: str, now: datetime) -> Lease:
     (
         task_id, fence, agent_id, version, draft_id, skill_id, input_, attempt, submitted_by, trace_id,
         deadline, parent,
@@ -150,10 +152,12 @@ def _read_time(value: Any) -> datetime | None:
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
 
 
-def _open_run(lease: Lease, *, now: datetime) -> None:
+def _open_run(lease: Lease, cause_id: str, *, now: datetime) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO agents_run (task_id, fence, worker_id, started_at, outcome) VALUES (%s, %s, %s, %s, '')",
             [lease.task_id, lease.fence, lease.worker_id, connection.ops.adapt_datetimefield_value(now)],
         )
-    record(run_event(EventType.RUN_STARTED, lease, now=now, body={"attempt": lease.attempt, "fence": lease.fence}))
+    body = bodies.RunStarted(attempt=lease.attempt, fence=lease.fence)
+    event = run_event(EventType.RUN_STARTED, lease, now=now, body=body, cause_id=cause_id)
+    record(replace(event, id=lease.event_id))

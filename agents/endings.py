@@ -1,5 +1,6 @@
 """How a run ends: each ending is one conditional write, guarded by the fence, with its audit event beside it."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import singledispatch
 from typing import Any
@@ -28,6 +29,8 @@ from agents.orders import (
 )
 from agents.queue import digest_of, run_event, task_event, wake_on_commit
 from agents.states import TERMINAL, TaskState
+from audit import bodies
+from audit.context import SYSTEM
 from audit.events import Event, EventType
 from audit.ledger import record
 from toolgate.approvals import supersede_approvals
@@ -43,18 +46,21 @@ def finish(lease: Lease, ending: Ending, *, now: datetime) -> bool:
     Returns False, having changed nothing, if the lease was lost: another worker has the task.
     """
     ending = _heed_cancel(lease, ending, now=now)
+    event = event_for(ending, lease, now)
     changes = {"worker_id": "", **changes_for(ending, lease, now)}
+    if changes["state"] == TaskState.QUEUED:
+        changes["queued_by"] = event.id
     held = Task.objects.filter(id=lease.task_id, worker_id=lease.worker_id, fence=lease.fence, state=TaskState.RUNNING)
     if not held.update(**changes):
         return False
     Run.objects.filter(task_id=lease.task_id, fence=lease.fence).update(ended_at=now, outcome=_outcome(ending))
     if not lease.skill_id:  # a direct task spends nothing; whatever a run left open is over with it
         reconcile_run(lease.task_id, lease.fence, now=now)
-    record(*_close_step(lease, ending, now=now), *events_for(ending, lease, now))
+    record(*_close_step(lease, ending, now=now), event)
     if lease.is_workflow and isinstance(ending, Failed | Cancelled):
-        control.cancel_steps(lease.task_id, actor=f"worker:{lease.worker_id}", now=now)
+        control.cancel_steps(event, actor=f"worker:{lease.worker_id}", now=now)
     if changes["state"] in TERMINAL:
-        wake_on_commit(lease.parent_task_id, now=now)
+        wake_on_commit(lease.parent_task_id, event, now=now)
     _tell_after_commit(lease, ending, changes, now=now)
     return True
 
@@ -139,14 +145,15 @@ def error_columns(error: TaskError) -> Changes:
     }
 
 
-def events_for(ending: Ending, lease: Lease, now: datetime) -> list[Event]:
-    """Return the audit events of an ending: exactly one is terminal, and only if the task is over."""
+def event_for(ending: Ending, lease: Lease, now: datetime) -> Event:
+    """Return the audit event of an ending, a terminal one only if the task is over."""
     type_, reason, body = _describe(ending, lease)
-    return [run_event(type_, lease, now=now, reason=reason, body=body)]
+    asked = ending.approval_id if isinstance(ending, Parked) else ""
+    return run_event(type_, lease, now=now, reason=reason, body=body, cause_id=asked)
 
 
-def _describe(ending: Ending, lease: Lease) -> tuple[EventType, str, Changes]:
-    described: tuple[EventType, str, Changes]
+def _describe(ending: Ending, lease: Lease) -> tuple[EventType, str, Mapping[str, Any]]:
+    described: tuple[EventType, str, Mapping[str, Any]]
     match ending:
         case Succeeded(result=result):
             body = {"attempt": lease.attempt, "resultDigest": digest_of(result)}
@@ -169,8 +176,8 @@ def _describe(ending: Ending, lease: Lease) -> tuple[EventType, str, Changes]:
     return described
 
 
-def _error_body(error: TaskError) -> Changes:
-    return {"cause": error.reason or error.code, "message": _say(error)}
+def _error_body(error: TaskError) -> bodies.TaskFailed:
+    return bodies.TaskFailed(cause=error.reason or error.code, message=_say(error))
 
 
 def _say(error: TaskError) -> str:
@@ -186,13 +193,16 @@ def _close_step(lease: Lease, ending: Ending, *, now: datetime) -> list[Event]:
             if not step_id:
                 return _lose_steps(lease, now=now)
             Step.objects.filter(id=step_id).update(state=StepState.DONE, ended_at=now)
-            return [run_event(EventType.STEP_FINISHED, lease, now=now, body={"stepId": step_id})]
+            body = bodies.StepEnded(stepId=step_id)
+            return [run_event(EventType.STEP_FINISHED, lease, now=now, body=body, cause_id=step_id)]
         case Failed(step_id=step_id, error=error) | Retried(step_id=step_id, error=error) if step_id:
             columns = {"error_code": error.reason or error.code, "error_message": _say(error)}
             failed = Step.objects.filter(id=step_id, state=StepState.INTENT)
             if failed.update(state=StepState.FAILED, ended_at=now, **columns):
-                body = {"stepId": step_id, **_error_body(error)}
-                return [run_event(EventType.STEP_FAILED, lease, now=now, reason=error.code, body=body)]
+                body = bodies.StepEnded(stepId=step_id, cause=error.reason or error.code, message=_say(error))
+                return [
+                    run_event(EventType.STEP_FAILED, lease, now=now, reason=error.code, body=body, cause_id=step_id)
+                ]
     return _lose_steps(lease, now=now)  # whatever is still open, and what was settled meanwhile stays so
 
 
@@ -200,7 +210,9 @@ def _lose_steps(lease: Lease, *, now: datetime) -> list[Event]:
     open_steps = Step.objects.filter(task_id=lease.task_id, fence=lease.fence, state=StepState.INTENT)
     ids = list(open_steps.values_list("id", flat=True))
     open_steps.update(state=StepState.UNKNOWN, ended_at=now)
-    return [run_event(EventType.STEP_LOST, lease, now=now, body={"stepId": step_id}) for step_id in ids]
+    return [
+        run_event(EventType.STEP_LOST, lease, now=now, body=bodies.StepLost(stepId=id_), cause_id=id_) for id_ in ids
+    ]
 
 
 def end_waiting(task: Task, error: TaskError, *, now: datetime, actor: str) -> bool:
@@ -208,28 +220,33 @@ def end_waiting(task: Task, error: TaskError, *, now: datetime, actor: str) -> b
     waiting = Task.objects.filter(id=task.id, state=task.state).exclude(state=TaskState.RUNNING)
     if not waiting.update(state=TaskState.FAILED, ended_at=now, worker_id="", **error_columns(error)):
         return False
-    body = {"traceId": task.trace_id, **_error_body(error)}
-    record(task_event(EventType.TASK_FAILED, task, actor=actor, now=now, reason=error.code, body=body))
-    wake_on_commit(task.parent_task_id, now=now)
+    event = task_event(EventType.TASK_FAILED, task, actor=actor, now=now, reason=error.code, body=_error_body(error))
+    record(event)
+    wake_on_commit(task.parent_task_id, event, now=now)
     return True
 
 
 def end_lost(task: Task, *, now: datetime) -> None:
     """End a task whose worker died: cancelled if somebody asked for it, else failed for too many losses."""
+    changes: Changes = {"state": TaskState.CANCELLED}
+    event = task_event(EventType.TASK_CANCELLED, task, actor=SYSTEM, now=now)
+    if not task.cancel_requested:
+        error = _too_many_losses(task)
+        changes = {"state": TaskState.FAILED, **error_columns(error)}
+        body = _error_body(error)
+        event = task_event(EventType.TASK_FAILED, task, actor=SYSTEM, now=now, reason=error.code, body=body)
+        transaction.on_commit(lambda: metrics.count_failure(task.agent_id, error.code))
     held = Task.objects.filter(id=task.id, state=TaskState.RUNNING, fence=task.fence)
-    control.cancel_steps(task.id, actor="system", now=now)
-    wake_on_commit(task.parent_task_id, now=now)
-    if task.cancel_requested:
-        if held.update(state=TaskState.CANCELLED, ended_at=now, worker_id=""):
-            record(task_event(EventType.TASK_CANCELLED, task, actor="system", now=now))
+    if not held.update(ended_at=now, worker_id="", **changes):
         return
-    error = TaskError(
+    record(event)
+    control.cancel_steps(event, actor=SYSTEM, now=now)
+    wake_on_commit(task.parent_task_id, event, now=now)
+
+
+def _too_many_losses(task: Task) -> TaskError:
+    return TaskError(
         code="worker_lost",
         message=f"The worker was lost {task.losses} times while this task ran. Nothing more is tried. "
         "See the workers' logs, then retry the task.",
     )
-    if not held.update(state=TaskState.FAILED, ended_at=now, worker_id="", **error_columns(error)):
-        return
-    body = {"traceId": task.trace_id, **_error_body(error)}
-    record(task_event(EventType.TASK_FAILED, task, actor="system", now=now, reason=error.code, body=body))
-    transaction.on_commit(lambda: metrics.count_failure(task.agent_id, error.code))

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection
 from django.db.models import F
@@ -18,10 +19,12 @@ from agents.endings import end_lost
 from agents.models import Run, Step, StepState, Task, Worker
 from agents.money.caps import take_turn
 from agents.money.spending import reconcile_run
-from agents.orders import WORKFLOW
+from agents.orders import WORKFLOW, run_event_id
 from agents.queue import requeue, task_event
 from agents.states import TaskState
-from audit.events import EventType
+from audit import bodies
+from audit.context import SYSTEM, caused_by
+from audit.events import Event, EventType
 from audit.ids import new_id
 from audit.ledger import record
 from audit.transactions import write_transaction
@@ -111,17 +114,24 @@ def _take_back(task: Task, *, now: datetime) -> bool:
     if not _lock_held(task):
         return False
     Run.objects.filter(task_id=task.id, fence=task.fence).update(ended_at=now, outcome="lost")
-    body = {"traceId": task.trace_id, "worker": task.worker_id, "losses": task.losses + 1}
-    record(task_event(EventType.RUN_LOST, task, actor="system", now=now, body=body))
+    event = _end_event(EventType.RUN_LOST, task, now=now, worker=task.worker_id, losses=task.losses + 1)
+    record(event)
     _mark_unknown(task, now=now)
     reconcile_run(task.id, task.fence, now=now)
     Task.objects.filter(id=task.id).update(losses=F("losses") + 1, attempt=Greatest(F("attempt") - 1, 0))
     task.refresh_from_db()
     if task.cancel_requested or task.losses >= MAX_LOSSES:
-        end_lost(task, now=now)
+        with caused_by(event.id):
+            end_lost(task, now=now)
     else:
-        requeue(task, now=now)
+        requeue(task, event, now=now)
     return True
+
+
+def _end_event(type_: EventType, task: Task, *, now: datetime, **body: Any) -> Event:
+    """Return the event of a run that its worker did not end."""
+    cause_id = run_event_id(task.id, task.fence)
+    return task_event(type_, task, actor=SYSTEM, now=now, body=body, cause_id=cause_id)
 
 
 def _lock_held(task: Task) -> bool:
@@ -135,8 +145,8 @@ def _lock_held(task: Task) -> bool:
 def _mark_unknown(task: Task, *, now: datetime) -> None:
     steps = Step.objects.filter(task_id=task.id, state=StepState.INTENT)
     for step in steps:
-        body = {"traceId": task.trace_id, "stepId": step.id}
-        record(task_event(EventType.STEP_LOST, task, actor="system", now=now, body=body))
+        body = bodies.StepLost(stepId=step.id)
+        record(task_event(EventType.STEP_LOST, task, actor=SYSTEM, now=now, body=body, cause_id=step.id))
     steps.update(state=StepState.UNKNOWN, ended_at=now)
 
 
@@ -167,8 +177,10 @@ def release_unfinished(worker_id: str, *, now: datetime) -> Iterable[str]:
         held = [task for task in list_held(worker_id) if _lock_held(task)]
         for task in held:
             Run.objects.filter(task_id=task.id, fence=task.fence).update(ended_at=now, outcome="released")
+            event = _end_event(EventType.RUN_RELEASED, task, now=now)
+            record(event)
             _mark_unknown(task, now=now)
             reconcile_run(task.id, task.fence, now=now)
             Task.objects.filter(id=task.id).update(attempt=Greatest(F("attempt") - 1, 0))
-            requeue(task, now=now)
+            requeue(task, event, now=now)
     return [task.id for task in held]

@@ -97,6 +97,7 @@ class Task(models.Model):
     cancel_requested = models.BooleanField(default=False)
     worker_id = models.CharField(max_length=64, blank=True)
     fence = models.PositiveIntegerField(default=0)  # raised by every claim; every later write carries it
+    queued_by = models.CharField(max_length=64, blank=True)  # the event that queued it last; empty: its submission
     retried_fence = models.PositiveIntegerField(default=0)  # its fence when a person last retried it: bounds count anew
 
     class Meta:

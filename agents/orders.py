@@ -7,6 +7,12 @@ from typing import Any
 
 from agents.types import AgentConfig
 
+
+def run_event_id(task_id: str, fence: int) -> str:
+    """Return the id of the `run.started` of one run: no two have it, and whoever finds the run dead knows it too."""
+    return f"{task_id}-{fence}"
+
+
 WORKFLOW = "workflow"  # stands for a worker where a task waits for its steps: nobody holds it
 
 
@@ -51,6 +57,11 @@ class Lease:
     timeout_seconds: float  # of one run
     max_attempts: int
     parent_task_id: str = ""  # the workflow that it is a step of
+
+    @property
+    def event_id(self) -> str:
+        """The id of the event that the run began with."""
+        return run_event_id(self.task_id, self.fence)
 
     @property
     def is_workflow(self) -> bool:

@@ -6,7 +6,7 @@ whoever changes the row wins, and no row changed means that somebody else was fi
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,9 +20,12 @@ from agents.exceptions import IdempotencyConflict
 from agents.models import Task
 from agents.orders import WORKFLOW, Lease, Order
 from agents.states import TERMINAL, TaskState, sources_of
+from audit import bodies
+from audit.context import SYSTEM, current_cause, current_trace
 from audit.events import Event, EventType
 from audit.ids import new_id
 from audit.ledger import record
+from audit.status import require_room
 from audit.transactions import write_transaction
 
 
@@ -37,10 +40,13 @@ class Submission:
 def submit_task(order: Order, *, now: datetime) -> Submission:
     """Accept an order: the task row and its audit event in one transaction, then the engine is told.
 
-    Raises: IdempotencyConflict if the key was used with another body.
+    Raises: IdempotencyConflict if the key was used with another body; TrailBehind if the audit trail takes no new
+    task. A step of a workflow is none: it belongs to a task that was taken.
     """
     if order.idempotency_key and (earlier := _find_by_key(order)):
         return Submission(task=earlier, created=False)
+    if not order.parent_task_id:
+        require_room()
     task = _new_task(order, now=now)
     try:
         with write_transaction():
@@ -77,7 +83,7 @@ def _new_task(order: Order, *, now: datetime) -> Task:
         workflow_step=order.workflow_step,
         draft_id=order.draft_id,
         tainted=order.tainted,
-        trace_id=order.trace_id or new_id(),
+        trace_id=order.trace_id or current_trace() or new_id(),
         submitted_by=order.submitted_by,
         idempotency_key=order.idempotency_key,
         body_digest=order.body_digest,
@@ -90,16 +96,25 @@ def digest_of(value: Mapping[str, Any]) -> str:
 
 
 def _submitted(task: Task, *, now: datetime) -> Event:
-    body = {"inputDigest": digest_of(task.input), "priority": task.priority, "traceId": task.trace_id}
+    body = bodies.TaskSubmitted(inputDigest=digest_of(task.input), priority=task.priority)
     if task.workflow_step:
-        body |= {"parentTaskId": task.parent_task_id, "step": task.workflow_step}
-    return task_event(EventType.TASK_SUBMITTED, task, actor=f"user:{task.submitted_by}", now=now, body=body)
+        body["parentTaskId"], body["step"] = task.parent_task_id, task.workflow_step
+    actor = f"user:{task.submitted_by}"
+    event = task_event(EventType.TASK_SUBMITTED, task, actor=actor, now=now, body=body, cause_id=current_cause())
+    return replace(event, id=task.id)
 
 
 def task_event(
-    type_: EventType, task: Task, *, actor: str, now: datetime, reason: str = "", body: Mapping[str, Any] | None = None
+    type_: EventType,
+    task: Task,
+    *,
+    actor: str,
+    now: datetime,
+    reason: str = "",
+    body: Mapping[str, Any] | None = None,
+    cause_id: str | None = None,
 ) -> Event:
-    """Return an event about `task`, with its trace."""
+    """Return an event about `task`, in its trace; what led to it is its submission unless something else is known."""
     return Event(
         type=type_,
         at=now,
@@ -108,7 +123,9 @@ def task_event(
         agent_id=task.agent_id,
         skill_id=task.skill_id,
         reason=reason,
-        body=body or {"traceId": task.trace_id},
+        trace_id=task.trace_id,
+        cause_id=(current_cause() or task.id) if cause_id is None else cause_id,
+        body=body or {},
     )
 
 
@@ -125,8 +142,9 @@ def run_event(
     skill_id: str = "",
     reason: str = "",
     body: Mapping[str, Any] | None = None,
+    cause_id: str = "",
 ) -> Event:
-    """Return an event about the run that `lease` stands for."""
+    """Return an event about the run that `lease` stands for; what led to it is the run's begin, if nothing nearer."""
     return Event(
         type=type_,
         at=now,
@@ -135,16 +153,18 @@ def run_event(
         agent_id=lease.agent_id,
         skill_id=skill_id or lease.skill_id,
         reason=reason,
-        body={"traceId": lease.trace_id, **(body or {})},
+        trace_id=lease.trace_id,
+        cause_id=cause_id or current_cause() or lease.event_id,
+        body=body or {},
     )
 
 
-def requeue(task: Task, *, now: datetime, fresh: bool = False, renew_deadline: bool = False) -> bool:
+def requeue(task: Task, by: Event, *, now: datetime, fresh: bool = False, renew_deadline: bool = False) -> bool:
     """Put a task back into the queue, due at once; `fresh` gives it all its attempts and no old error.
 
-    Returns False if its state no longer allows it.
+    `by` is the event that tells of it, the caller's to record. Returns False if its state no longer allows it.
     """
-    changes: dict[str, Any] = {"state": TaskState.QUEUED, "worker_id": "", "run_at": None}
+    changes: dict[str, Any] = {"state": TaskState.QUEUED, "worker_id": "", "run_at": None, "queued_by": by.id}
     if fresh:
         changes |= {"attempt": 0, "losses": 0, "error_code": "", "error_reason": "", "error_message": ""}
         changes |= {"ended_at": None, "started_at": None, "cancel_requested": False, "agent_version": None}
@@ -158,24 +178,25 @@ def requeue(task: Task, *, now: datetime, fresh: bool = False, renew_deadline: b
     return bool(changed)
 
 
-def wake_on_commit(task_id: str, *, now: datetime) -> None:
-    """Have a workflow look at its steps again once this transaction, in which one of them ended, has committed.
+def wake_on_commit(task_id: str, by: Event, *, now: datetime) -> None:
+    """Have a workflow look at its steps again once this transaction, in which `by` told of one, has committed.
 
     Not inside it: a workflow locks its own row and then its steps', so a step that ends must not lock them in the
     other order. A wake that a crash swallows is made up for by the sweep.
     """
     if task_id:
-        transaction.on_commit(lambda: _wake(task_id, now=now), robust=True)
+        transaction.on_commit(lambda: _wake(task_id, now=now, cause_id=by.id), robust=True)
 
 
-def _wake(task_id: str, *, now: datetime) -> bool:
+def _wake(task_id: str, *, now: datetime, cause_id: str | None = None) -> bool:
     with write_transaction():
         # Locked by its id alone: a row that is about to be parked would not match what it is to be then.
         task = Task.objects.select_for_update().filter(id=task_id).first()
         if task is None or (task.state, task.worker_id) != (TaskState.RUNNING, WORKFLOW):
             return False
-        requeue(task, now=now)
-        record(task_event(EventType.TASK_RESUMED, task, actor="system", now=now))
+        event = task_event(EventType.TASK_RESUMED, task, actor=SYSTEM, now=now, cause_id=cause_id)
+        requeue(task, event, now=now)
+        record(event)
     return True
 
 

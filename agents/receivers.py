@@ -37,8 +37,10 @@ def move_parked_task(sender: object, *, approval: Approval, now: datetime, **_: 
         if end_waiting(task, TaskError(code=code, message=message), now=now, actor=actor):
             agent = task.agent_id if registry.find_agent(task.agent_id) else metrics.UNKNOWN
             transaction.on_commit(lambda: metrics.count_failure(agent, code))
-    elif requeue(task, now=now, renew_deadline=True):  # people may take longer than a rate may be waited for
-        record(task_event(EventType.TASK_RESUMED, task, actor=actor, now=now))
+        return
+    event = task_event(EventType.TASK_RESUMED, task, actor=actor, now=now)
+    if requeue(task, event, now=now, renew_deadline=True):  # people may take longer than a rate may be waited for
+        record(event)
 
 
 def _is_told_to_model(approval: Approval, task: Task) -> bool:

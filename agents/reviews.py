@@ -8,7 +8,11 @@ from agents import registry, steps
 from agents.endings import finish
 from agents.models import Step, StepState
 from agents.orders import Failed, Lease, Parked
+from agents.queue import run_event
 from agents.switches.heeding import heed_switches
+from audit import bodies
+from audit.events import EventType
+from audit.ledger import record
 from toolgate import approvals
 from toolgate.digests import digest_arguments
 from toolgate.models import Approval, ApprovalState
@@ -39,6 +43,7 @@ def pass_review(lease: Lease, output: Mapping[str, Any], *, now: datetime) -> bo
         arguments=output,
         task_id=lease.task_id,
         trace_id=lease.trace_id,
+        cause_id=lease.event_id,
         submitted_by=lease.submitted_by,
         now=now,
     )
@@ -49,7 +54,7 @@ def pass_review(lease: Lease, output: Mapping[str, Any], *, now: datetime) -> bo
     return False
 
 
-def reopen_refused(lease: Lease) -> None:
+def reopen_refused(lease: Lease, *, now: datetime) -> None:
     """Send a report that a person refused back to the model with their note, when the task is retried."""
     last = Step.objects.filter(task_id=lease.task_id, kind="model", state=StepState.DONE).order_by("-fence", "-ordinal")
     step = last.first()
@@ -62,3 +67,5 @@ def reopen_refused(lease: Lease) -> None:
         return
     problem = _REFUSED.format(note=f": {newest.note}" if newest.note else "")
     Step.objects.filter(id=step.id).update(output={**step.output, "answer": None, "problems": [problem]})
+    body = bodies.OutputRejected(stepId=step.id, problems=[problem])
+    record(run_event(EventType.OUTPUT_REJECTED, lease, now=now, reason="review_refused", body=body, cause_id=newest.id))

@@ -40,14 +40,14 @@ from agents.switches.stops import Stop, end_stopped
 from agents.turns import Turn, clean_reply, close_turn, fail_turn, open_turn
 from agents.types import AgentConfig
 from agents.workflows.children import advance_workflow
+from audit.context import caused_by, enter_trace
 from toolgate import enforcement
 from toolgate.enforcement import Permit
 
 log = logging.getLogger(__name__)
 
-# Read by the log formatter, by name: every line of a run carries its ids.
+# Read by the log formatter, by name: every line of a run carries its id.
 _task_id: ContextVar[str] = ContextVar("task_id")
-_trace_id: ContextVar[str] = ContextVar("trace_id")
 
 GRACE_SECONDS = 2.0  # a skill keeps its own time; the run ends it this much later
 WRITE_RETRY_SECONDS = 0.5
@@ -74,7 +74,7 @@ async def run_task(lease: Lease, flow: Flow, opened: Opened) -> None:
     A cancellation with a `Stop` for its message stops the run for that reason.
     """
     _task_id.set(lease.task_id)
-    _trace_id.set(lease.trace_id)
+    enter_trace(lease.trace_id)
     try:
         async with asyncio.timeout(lease.timeout_seconds + GRACE_SECONDS):
             ending = await _act(lease, flow, opened)
@@ -115,7 +115,8 @@ async def _act(lease: Lease, flow: Flow, opened: Opened) -> Ending | None:
 def _advance(lease: Lease, *, now: datetime) -> None:
     """Move a workflow on and put it down, in one transaction: a step that ends meanwhile must find it parked."""
     registry.look_again()  # a switch wakes it once
-    finish(lease, heed_switches(lease) or advance_workflow(lease, now=now), now=now)
+    with caused_by(lease.event_id):  # also the steps that it starts
+        finish(lease, heed_switches(lease) or advance_workflow(lease, now=now), now=now)
 
 
 # --- a direct task: its one call ------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def open_session(lease: Lease, config: AgentConfig, *, deadline: float, now: dat
     if held is None:
         return None
     if config.constraints.review_required and held.retried_fence:
-        reopen_refused(lease)
+        reopen_refused(lease, now=now)
     context = build_context(config, lease.input)
     task_text = find_redactor().text(build_task(config, lease.input, context))
     return Session(

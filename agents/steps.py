@@ -62,8 +62,8 @@ def open_step(
     call_id: str = "",
     model: str = "",
 ) -> str:
-    """Write the intent of one model turn or skill call and return the step's id."""
-    step_id = new_id()
+    """Write the intent of one model turn or skill call and return the step's id: a call has its decision's."""
+    step_id = decision_id or new_id()
     columns = (kind, StepState.INTENT.value, skill_id, decision_id, call_id, model)
     _insert(lease, step_id, ordinal, columns, output=None, error=None, started_at=now, ended_at=None)
     return step_id
@@ -82,7 +82,7 @@ def refuse_step(
 ) -> None:
     """Write down a call of the model that the gate let nothing come of."""
     columns = ("skill", StepState.REFUSED.value, skill_id, decision_id, call_id, "")
-    _insert(lease, new_id(), ordinal, columns, output=output, error=error, started_at=now, ended_at=now)
+    _insert(lease, decision_id, ordinal, columns, output=output, error=error, started_at=now, ended_at=now)
 
 
 def _insert(

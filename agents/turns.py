@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -25,6 +26,7 @@ from agents.queue import run_event
 from agents.sessions import Session
 from agents.skills.base import clean_text
 from agents.switches.heeding import heed_switches
+from audit import bodies
 from audit.events import EventType
 from audit.ids import new_id
 from audit.ledger import record
@@ -85,10 +87,11 @@ def close_turn(
     steps.close_step(turn.step_id, state=StepState.DONE, output=output, now=now)
     cost = spending.settle(turn.reservation_id, usage=reply.usage, now=now)
     body = {"stepId": turn.step_id, "model": turn.model, "costMicro": cost}
-    events = [run_event(EventType.STEP_FINISHED, lease, now=now, body=body)]
+    events = [run_event(EventType.STEP_FINISHED, lease, now=now, body=body, cause_id=turn.step_id)]
     if output["problems"]:
-        rejected = {"stepId": turn.step_id, "problems": output["problems"]}
-        events.append(run_event(EventType.OUTPUT_REJECTED, lease, now=now, reason="output_invalid", body=rejected))
+        rejected = bodies.OutputRejected(stepId=turn.step_id, problems=output["problems"])
+        tell = partial(run_event, lease=lease, now=now, body=rejected)
+        events.append(tell(EventType.OUTPUT_REJECTED, reason="output_invalid", cause_id=events[0].id))
     record(*events)
     _transcribe_reply(lease, turn, reply, output, cost=cost, seconds=seconds, now=now)
     return output
@@ -106,7 +109,7 @@ def fail_turn(lease: Lease, turn: Turn, error: ProviderError, *, now: datetime) 
     else:
         spending.release(turn.reservation_id, now=now)
     body = {"stepId": turn.step_id, "model": turn.model, "costMicro": cost, "cause": error.code}
-    record(run_event(EventType.STEP_FAILED, lease, now=now, reason=error.code, body=body))
+    record(run_event(EventType.STEP_FAILED, lease, now=now, reason=error.code, body=body, cause_id=turn.step_id))
     entry = {"code": cause.code, "message": cause.message, "model": turn.model, "costMicro": cost}
     record_entries(Entry(task_id=lease.task_id, kind="error", body=entry, at=now))
     return True

@@ -31,10 +31,11 @@ from agents.orders import Order
 from agents.providers.vendors import is_configured
 from agents.results import read_result
 from agents.states import TERMINAL, TaskState
-from agents.transcript.reading import open_transcript, tell_task
+from agents.transcript.reading import open_transcript, record_result_read, tell_task
 from agents.transcript.timeline import build_timeline
 from agents.workflows.tree import build_tree
-from audit.exceptions import StoreUnavailable
+from audit.exceptions import StoreUnavailable, TrailBehind
+from audit.status import require_room
 from toolgate.exceptions import GateError
 from toolgate.inbox.detail import read_detail
 from toolgate.inbox.standing import person_of
@@ -158,6 +159,8 @@ def send_result(request: HttpRequest, task_id: str) -> HttpResponse:
     task = _get_task(task_id)
     if task.result is None:
         raise Http404("no result")
+    actor = f"user:{request.user.get_username()}"
+    record_result_read(task, actor=actor, now=timezone.now())
     response = HttpResponse(orjson.dumps(task.result, option=orjson.OPT_INDENT_2), content_type="application/json")
     response["Content-Disposition"] = f'attachment; filename="{task.id}.json"'
     return response
@@ -237,13 +240,18 @@ def _submit(request: HttpRequest, form: OrderForm, *, agent_id: str, skill_id: s
 
     None if it could not be taken; the form says why.
     """
-    now, user = timezone.now(), request.user.get_username()
     try:
-        admit_task(now=now)
-        values = form.store_files(actor=f"user:{user}", now=now)
-    except (AdmissionRefused, FileNotKept, FileTooLarge) as error:
+        return _order(form, agent_id=agent_id, skill_id=skill_id, user=request.user.get_username())
+    except (AdmissionRefused, FileNotKept, FileTooLarge, TrailBehind) as error:
         form.add_error(None, str(error))
         return None
+
+
+def _order(form: OrderForm, *, agent_id: str, skill_id: str, user: str) -> Task:
+    now = timezone.now()
+    require_room()  # before a file is kept for a task that is not taken
+    admit_task(now=now)
+    values = form.store_files(actor=f"user:{user}", now=now)
     digest = queue.digest_of({"agent": agent_id, "skill": skill_id, **form.fingerprint()})
     order = Order(
         agent_id=agent_id,
@@ -275,7 +283,7 @@ def _change(request: HttpRequest, task_id: str, change: Any, done: str) -> HttpR
         change(task_id, actor=f"user:{request.user.get_username()}", now=timezone.now())
     except TaskNotFound as error:
         raise Http404("no such task") from error
-    except TaskStateConflict as error:
+    except (TaskStateConflict, TrailBehind) as error:
         messages.error(request, str(error))
     else:
         messages.success(request, done)
@@ -292,8 +300,9 @@ def allow_refused_host(request: HttpRequest, task_id: str) -> HttpResponse:
         return redirect("console:task", task_id)
     user, now, reason = request.user.get_username(), timezone.now(), request.POST.get("reason", "")
     try:
+        require_room()  # before a rule is changed for a retry that is not taken
         version = allow_host(task.agent_id, task.skill_id, host, author=user, reason=reason, now=now)
-    except GateError as error:
+    except (GateError, TrailBehind) as error:
         messages.error(request, str(error))
         return redirect("console:task", task_id)
     done = f"{host} is allowed for {task.agent_id} by policy version {version.number}. The task is queued again."

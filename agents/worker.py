@@ -24,14 +24,17 @@ from agents.run import claim, run_task
 from agents.switches.stops import Stop, Switches, find_cut
 from agents.turns import load_early
 from agents.writer import GroupWriter
+from audit import background
+from audit.exploring import verifying
 from toolgate import approvals
-from toolgate.replay import runs
+from toolgate.replay import runs as what_ifs
 
 log = logging.getLogger(__name__)
 
 STOP_GRACE_SECONDS = 2.5  # how long runs may still finish when the process stops
 POLL_SECONDS = 0.25  # a switch is to be felt within a second, also by a call that began between two looks
 SWEEP_SECONDS = 1.0
+BACKGROUND = (what_ifs, verifying)
 WATCHDOG_SECONDS = leases.LEASE_SECONDS - 5
 
 
@@ -66,7 +69,7 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._models = models or build_switchboard(self._keep_circuit)
         self._ending = threading.Event()
-        self._replaying: Future[None] | None = None
+        self._background: Future[None] | None = None
         self.worker_id = ""
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -165,16 +168,16 @@ class Worker:
             await self._chore(lambda: queue.wake_idle_workflows(now=self._clock()))
             await self._chore(lambda: queue.sweep(now=self._clock(), limit=2 * self._slots))
             await self._take_back_forgotten()
-            await self._replay()
+            await self._run_background()
             await asyncio.sleep(SWEEP_SECONDS)
 
-    async def _replay(self) -> None:
-        """Have the next what-if replayed on a thread, one at a time: it takes seconds, and nothing may wait for it."""
-        if self._replaying is None or self._replaying.done():
-            due = await self._chore(lambda: runs.list_due(self._clock()))
+    async def _run_background(self) -> None:
+        """Have what-ifs and verifications done on a thread, one at a time: they take long, and nothing may wait."""
+        if self._background is None or self._background.done():
+            due = await self._chore(lambda: [id_ for job in BACKGROUND for id_ in job.list_due(self._clock())])
             if due:
-                self._replaying = self._threads.submit(
-                    runs.run_due_apart, clock=self._clock, is_stopping=self._ending.is_set
+                self._background = self._threads.submit(
+                    background.run_due_apart, BACKGROUND, clock=self._clock, is_stopping=self._ending.is_set
                 )
 
     async def _take_back_forgotten(self) -> None:

@@ -26,6 +26,12 @@ async def _no_stream(headers: Mapping[str, str], task_id: str) -> Refusal | None
 # May this user (a Django user, maybe anonymous) follow the live feed? Called in a thread: it may ask the database.
 may_read: Callable[[Any], bool] = _nobody
 
+# May this user see what events hold, not only that they were?
+may_read_payload: Callable[[Any], bool] = _nobody
+
+# May this user verify and export?
+may_export: Callable[[Any], bool] = _nobody
+
 # May the sender of these headers (lower-case names) follow this task? None if so; 401, 403 or 404 otherwise.
 check_stream: Callable[[Mapping[str, str], str], Awaitable[Refusal | None]] = _no_stream
 
@@ -33,8 +39,10 @@ check_stream: Callable[[Mapping[str, str], str], Awaitable[Refusal | None]] = _n
 def admit(
     *,
     readers: Callable[[Any], bool],
+    payloads: Callable[[Any], bool],
+    exporters: Callable[[Any], bool],
     streams: Callable[[Mapping[str, str], str], Awaitable[Refusal | None]],
 ) -> None:
-    """Set who may follow the live feed, and who may follow a task's events; called once, by the composition root."""
-    global may_read, check_stream
-    may_read, check_stream = readers, streams
+    """Set who may follow the live feed, see payloads, export, and follow a task's events; by the composition root."""
+    global may_read, may_read_payload, may_export, check_stream
+    may_read, may_read_payload, may_export, check_stream = readers, payloads, exporters, streams

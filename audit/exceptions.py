@@ -3,13 +3,20 @@
 AuditError
 ├── BadQuery           a question that cannot be put: 400 `query_invalid`
 ├── EventUnknown       no event has that number: 404 `event_unknown`
+│   └── EventArchived  it was moved out of the store, with its proofs: 404 `event_archived`
+├── ArchiveFailed      a segment could not be archived; it stays where it is
+├── ErasureRefused     nothing of the person was erased
+│   └── EventsUnderWay  events that name them are not in the store yet: a moment later they are
+├── NotSignedYet       no signed checkpoint covers it yet: 409 `not_signed_yet`
+├── RunUnknown         no such verification or export, or none that can still be fetched: 404 `run_unknown`
+├── TrailBehind        too many events wait to take a new task: 503 `audit_unavailable`; nothing was done
 └── StoreUnavailable   the audit store does not answer: 503 `audit_unavailable`; events wait in the ledger
     └── StoreDiverged  the store holds another event under a number of the ledger: a person must look
 """
 
 from http import HTTPStatus
 
-from audit.chain import Problem
+from audit.problems import Problem
 
 
 class AuditError(Exception):
@@ -31,6 +38,56 @@ class EventUnknown(AuditError):
 
     status = HTTPStatus.NOT_FOUND
     code = "event_unknown"
+
+
+class EventArchived(EventUnknown):
+    """The event is in the archive `file`, with its proofs, and no longer in the store."""
+
+    code = "event_archived"
+
+    def __init__(self, seq: int, *, file: str) -> None:
+        super().__init__(f"event {seq} is archived in {file}, with its proofs")
+        self.file = file
+
+
+class ArchiveFailed(AuditError):
+    """An archive cannot be written, or is not what it should be. Nothing was removed."""
+
+
+class ErasureRefused(AuditError):
+    """Nothing was erased; the message says why and what to do."""
+
+
+class EventsUnderWay(ErasureRefused):
+    """Events that name the person are still on their way to the store; try again in a moment."""
+
+
+class NotSignedYet(AuditError):
+    """What is to be proven is not under a signed checkpoint yet; within a second or so it is."""
+
+    status = HTTPStatus.CONFLICT
+    code = "not_signed_yet"
+
+
+class RunUnknown(AuditError):
+    """There is no such verification or export, or it cannot be fetched any more."""
+
+    status = HTTPStatus.NOT_FOUND
+    code = "run_unknown"
+
+
+class TrailBehind(AuditError):
+    """More events wait in the ledger than AUDIT_BACKLOG_LIMIT. Nothing was done; send it again when they are fewer."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "audit_unavailable"
+    retry_after_seconds = 10.0
+
+    def __init__(self, *, waiting: int, limit: int) -> None:
+        super().__init__(
+            f"The audit trail is too far behind to take a new task: {waiting:,} events wait for the audit store, and "
+            f"AUDIT_BACKLOG_LIMIT is {limit:,}. Nothing was done. Tasks that were taken go on; send this again later."
+        )
 
 
 class StoreUnavailable(AuditError):

@@ -18,7 +18,7 @@ class JsonText(_TextField):
     """Store a JSON value as text; `jsonb` would reorder keys and Django's own field parses five times slower."""
 
     def from_db_value(self, value: str | None, expression: Any, connection: Any) -> Any:
-        return None if value is None else orjson.loads(value)
+        return orjson.loads(value) if value else None  # empty once it is erased
 
     def to_python(self, value: Any) -> Any:
         return value

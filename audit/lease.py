@@ -1,4 +1,4 @@
-"""The chain's one head: who may number, where the chain ends, and what has reached the store.
+"""The tree's one head: who may number, where the tree ends, and what has reached the store.
 
 Only the holder of the newest fence may write here, so a holder that was replaced while it slept writes nothing.
 """
@@ -11,8 +11,8 @@ from typing import Final
 from django.db import connection
 from django.utils import timezone
 
-from audit.chain import GENESIS_HASH
-from audit.models import ChainHead
+from audit.models import TreeHead
+from audit.proof.merkle import EMPTY_ROOT, Frontier, load_frontier
 from audit.transactions import write_transaction
 
 HEAD: Final = "main"
@@ -28,8 +28,7 @@ class Lease:
     """The right to number, and where to go on from."""
 
     fence: int
-    seq: int
-    hash: str
+    frontier: Frontier
     shipped_seq: int
 
 
@@ -43,9 +42,9 @@ def database_now() -> datetime:
         return now
 
 
-def get_head() -> ChainHead:
-    """Return the chain's head, the beginning of the chain if nothing was ever numbered."""
-    return ChainHead.objects.filter(name=HEAD).first() or ChainHead(name=HEAD, hash=GENESIS_HASH)
+def get_head() -> TreeHead:
+    """Return the tree's head, that of an empty tree if nothing was ever numbered."""
+    return TreeHead.objects.filter(name=HEAD).first() or TreeHead(name=HEAD, root=EMPTY_ROOT.hex())
 
 
 def take_lease(holder: str, *, now: datetime, length: timedelta, steal: bool = False) -> Lease | None:
@@ -53,16 +52,16 @@ def take_lease(holder: str, *, now: datetime, length: timedelta, steal: bool = F
 
     A lease that ends later than any could at `now` was given before the clock was set back: it is free too.
     """
-    ChainHead.objects.get_or_create(name=HEAD, defaults={"hash": GENESIS_HASH})
+    TreeHead.objects.get_or_create(name=HEAD, defaults={"root": EMPTY_ROOT.hex()})
     with write_transaction():
-        head = ChainHead.objects.select_for_update().get(name=HEAD)
+        head = TreeHead.objects.select_for_update().get(name=HEAD)
         expires_at = head.lease_expires_at
         held = bool(head.holder) and expires_at is not None and now < expires_at <= now + 2 * length
         if held and head.holder != holder and not steal:
             return None
         head.holder, head.fence, head.lease_expires_at = holder, head.fence + 1, now + length
         head.save(update_fields=["holder", "fence", "lease_expires_at"])
-    return Lease(fence=head.fence, seq=head.seq, hash=head.hash, shipped_seq=head.shipped_seq)
+    return Lease(fence=head.fence, frontier=load_frontier(head.seq, bytes(head.frontier)), shipped_seq=head.shipped_seq)
 
 
 def renew_lease(fence: int, *, now: datetime, length: timedelta) -> None:
@@ -76,19 +75,28 @@ def renew_lease(fence: int, *, now: datetime, length: timedelta) -> None:
 def release_lease(fence: int) -> None:
     """Free the lease for the next; harmless if it is lost already."""
     with write_transaction():
-        ChainHead.objects.filter(name=HEAD, fence=fence).update(holder="", lease_expires_at=None)
+        TreeHead.objects.filter(name=HEAD, fence=fence).update(holder="", lease_expires_at=None)
 
 
-def move_head(lease: Lease, *, from_seq: int, to_seq: int, to_hash: str) -> None:
-    """Move the end of the chain; to be called inside the transaction that writes the numbers.
+def move_head(lease: Lease, *, from_seq: int, to: Frontier) -> None:
+    """Move the end of the tree; to be called inside the transaction that writes the numbers.
 
     Raises: LeaseLost.
     """
-    sql = "UPDATE audit_chainhead SET seq = %s, hash = %s WHERE name = %s AND fence = %s AND seq = %s"
+    sql = "UPDATE audit_treehead SET seq = %s, root = %s, frontier = %s WHERE name = %s AND fence = %s AND seq = %s"
     with connection.cursor() as cursor:
-        cursor.execute(sql, [to_seq, to_hash, HEAD, lease.fence, from_seq])
+        cursor.execute(sql, [to.size, to.root.hex(), to.dump(), HEAD, lease.fence, from_seq])
         if cursor.rowcount != 1:
             raise LeaseLost
+
+
+def check_fence(fence: int) -> None:
+    """See that nobody else has taken over since.
+
+    Raises: LeaseLost.
+    """
+    if not TreeHead.objects.filter(name=HEAD, fence=fence).exists():
+        raise LeaseLost
 
 
 def save_progress(fence: int, *, shipped_seq: int, shipped_at: datetime | None, store_fault: str) -> None:
@@ -99,7 +107,15 @@ def save_progress(fence: int, *, shipped_seq: int, shipped_at: datetime | None, 
     _update(fence, shipped_seq=shipped_seq, shipped_at=shipped_at, store_fault=store_fault[:300])
 
 
+def save_checkpoint_fault(fence: int, fault: str) -> None:
+    """Write down why checkpoints are not signed or filed, empty if they are, for other processes to read.
+
+    Raises: LeaseLost.
+    """
+    _update(fence, checkpoint_fault=fault[:300])
+
+
 def _update(fence: int, **values: object) -> None:
     with write_transaction():
-        if not ChainHead.objects.filter(name=HEAD, fence=fence).update(**values):
+        if not TreeHead.objects.filter(name=HEAD, fence=fence).update(**values):
             raise LeaseLost

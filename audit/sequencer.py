@@ -1,19 +1,24 @@
-"""The sequencer: numbers and chains the ledger's events, one sequencer at a time, and ships them to the store."""
+"""The sequencer: numbers the ledger's events, grows the tree over them, signs what it came to, has it all shipped.
+
+There is one sequencer at a time, by a lease; the others stand by.
+"""
 
 import logging
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Final
 
+from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 from django.utils import timezone
 
-from audit import bell, ledger, shipping
-from audit.exceptions import StoreDiverged, StoreUnavailable
+from audit import bell, ledger
+from audit.events import Event, EventType
 from audit.lease import (
     Clock,
     Lease,
@@ -22,32 +27,23 @@ from audit.lease import (
     move_head,
     release_lease,
     renew_lease,
-    save_progress,
+    save_checkpoint_fault,
     take_lease,
 )
-from audit.metrics import violations
+from audit.models import Checkpoint
+from audit.proof.leaves import SALT_BYTES, seal
+from audit.proof.publishing import Publisher
+from audit.proof.signing import Signer, save_checkpoints
+from audit.proof.tiles import Tree, load_tree, write_tiles
+from audit.retention.upkeep import Upkeep
+from audit.shipper import BATCH, END_SECONDS, Numbered, Shipper, StoreState
 from audit.transactions import write_transaction
-from audit.transcript_shipping import TranscriptShipper
-from audit.wire import Document, seal
+from audit.wire import Document
 
 logger = logging.getLogger(__name__)
 
-BATCH: Final = 500
 _LINGER_SECONDS: Final = 0.02  # when busy: fewer, larger batches; when idle it would only cost visibility
 _BUSY_AFTER_STEPS: Final = 4
-_MAX_BACK_OFF_SECONDS: Final = 1.0
-_DIVERGED_RETRY_SECONDS: Final = 5.0
-_SAVE_EVERY_SECONDS: Final = 0.25
-_RECONCILE_EVERY_SECONDS: Final = 60.0
-
-
-class StoreState(StrEnum):
-    """How the sequencer finds the audit store."""
-
-    UNKNOWN = "unknown"
-    OK = "ok"
-    AWAY = "away"
-    DIVERGED = "diverged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +56,7 @@ class SequencerStatus:
     shipped_at: datetime | None
     store: StoreState
     fault: str
+    checkpoint_fault: str
 
 
 class Sequencer:
@@ -77,6 +74,7 @@ class Sequencer:
         steal: bool = False,
         lease_seconds: float = 10.0,
         poll_seconds: float = 0.5,
+        beat_seconds: float | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._holder = holder
@@ -84,36 +82,33 @@ class Sequencer:
         self._steal = steal
         self._length = timedelta(seconds=lease_seconds)
         self._poll_seconds = poll_seconds
+        self._beat_seconds = settings.AUDIT_HEARTBEAT_SECONDS if beat_seconds is None else beat_seconds
         self._monotonic = monotonic
         self._lease: Lease | None = None
         self._renewed_at = 0.0
-        self._seq, self._hash = 0, ""
-        self._shipped_seq, self._saved_seq = 0, 0
-        self._shipped_at: datetime | None = None
-        self._saved_at = 0.0
-        self._newest: list[Document] = []  # the last batch numbered, to spare reading it again
-        self._state, self._fault = StoreState.UNKNOWN, ""
-        self._saved_fault: str | None = None
-        self._transcripts = TranscriptShipper()
-        self._reconciled_at: float | None = None
-        self._compare_to = 0  # up to here the store may hold some of what is sent: look before inserting
-        self._store_retry_at = 0.0
-        self._back_off_seconds = 0.0
+        self._numbered_at = monotonic()
+        self._tree = Tree()
+        self._signer = Signer()
+        self._publisher = Publisher()
+        self._upkeep = Upkeep(lambda: self._lease is not None)
+        self._told_fault: str | None = None
+        self._shipper = Shipper(poll_seconds=poll_seconds, monotonic=monotonic)
 
     def step(self) -> int:
-        """Number at most 500 events and ship at most 500; return how many were moved on, 0 when idle or standing by.
-
-        Transcripts are shipped in a step that leaves no events behind.
+        """Number at most 256 events and ship at most 256; return how many were moved on, 0 when idle or standing by.
 
         Raises: DatabaseError if the ledger's database fails; the next step begins anew.
         """
+        return self._step(self._shipper.step)
+
+    def _step(self, ship: Callable[[], int]) -> int:
         try:
             lease = self._lead()
             if lease is None:
                 return 0
-            numbered = self._number(lease)
-            shipped = self._try_to_ship()
-            self._save_progress(lease, idle=not numbered)
+            numbered = self._number(lease) or self._tend()
+            self._tell_fault(lease)
+            shipped = ship()
         except LeaseLost:
             logger.warning("audit sequencer %s: another has taken over", self._holder)
             self._lease = None
@@ -124,26 +119,45 @@ class Sequencer:
         return max(numbered, shipped)
 
     def run_forever(self, stop: threading.Event) -> None:
-        """Step until `stop` is set, then hand the lease back; ring `bell.recorded` to have `stop` seen at once."""
+        """Number, and ship beside it, until `stop` is set, then hand the lease back.
+
+        Ring `bell.recorded` to have `stop` seen at once.
+        """
         busy_steps = 0
-        while not stop.is_set():
-            moved = self._step_safely()
-            busy_steps = busy_steps + 1 if moved else 0
-            if not moved:
-                bell.recorded.wait(self._wait_seconds())
-            elif busy_steps >= _BUSY_AFTER_STEPS and moved < BATCH:
-                stop.wait(_LINGER_SECONDS)
-        self._drain()
+        with self._publisher.running(), self._shipping_beside(), self._upkeep.running():
+            while not stop.is_set():
+                moved = self._step_safely()
+                busy_steps = busy_steps + 1 if moved else 0
+                if not moved:
+                    bell.recorded.wait(self._wait_seconds())
+                elif busy_steps >= _BUSY_AFTER_STEPS and moved < BATCH:
+                    stop.wait(_LINGER_SECONDS)
+            self._number_rest()
+        self._let_go()
+
+    @contextmanager
+    def _shipping_beside(self) -> Iterator[None]:
+        """Ship on a thread of its own meanwhile, and for a moment after; one that hangs in the store is left behind."""
+        stop = threading.Event()
+        thread = threading.Thread(target=self._shipper.run, args=(stop,), name="audit-shipper", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            self._shipper.wake()
+            thread.join(END_SECONDS + 0.5)
 
     def status(self) -> SequencerStatus:
-        """Return this sequencer's own view of the chain and the store."""
+        """Return this sequencer's own view of the log and the store."""
         return SequencerStatus(
             leading=self._lease is not None,
             numbered_seq=self._seq,
-            shipped_seq=self._shipped_seq,
-            shipped_at=self._shipped_at,
-            store=self._state,
-            fault=self._fault,
+            shipped_seq=self._shipper.shipped_seq,
+            shipped_at=self._shipper.shipped_at,
+            store=self._shipper.state,
+            fault=self._shipper.fault,
+            checkpoint_fault=self._checkpoint_fault,
         )
 
     def release(self) -> None:
@@ -166,111 +180,79 @@ class Sequencer:
         if lease is None:
             return None
         self._lease, self._steal, self._renewed_at = lease, False, self._monotonic()
-        self._seq, self._hash = lease.seq, lease.hash
-        self._shipped_seq = self._saved_seq = lease.shipped_seq
-        self._newest, self._saved_fault, self._reconciled_at = [], None, None
-        logger.info("audit sequencer %s leads from event %d with fence %d", self._holder, lease.seq, lease.fence)
+        self._tree = load_tree(lease.frontier)
+        self._signer.look_back(self._seq)
+        self._told_fault = None
+        self._tell_shipper(lease)
+        logger.info("audit sequencer %s leads from event %d with fence %d", self._holder, self._seq, lease.fence)
+        self._publisher.wake()
         return lease
+
+    @property
+    def _seq(self) -> int:
+        return self._tree.frontier.size
 
     def _number(self, lease: Lease) -> int:
         """Number the oldest events. They are read and hashed before the transaction, to hold the write lock briefly."""
         rows = ledger.read_unnumbered(limit=BATCH)
         if not rows:
             return 0
-        prev_hash = self._hash
-        for seq, row in enumerate(rows, self._seq + 1):
-            prev_hash = seal(row.document, seq=seq, prev_hash=prev_hash)
-        to_seq = self._seq + len(rows)
+        trees = list(self._tree.grow(_seal(rows, after=self._seq)))
+        checkpoints = self._sign(trees)
         with write_transaction():
-            move_head(lease, from_seq=self._seq, to_seq=to_seq, to_hash=prev_hash)
+            move_head(lease, from_seq=self._seq, to=trees[-1].frontier)
             ledger.write_numbers(rows)
-        self._seq, self._hash = to_seq, prev_hash
-        self._newest = [row.document for row in rows]
+            write_tiles(trees)
+            save_checkpoints(checkpoints)
+        self._tree = trees[-1]
+        self._numbered_at = self._monotonic()
+        self._tell_shipper(lease, [row.document for row in rows])
+        if checkpoints:
+            self._publisher.wake()
         return len(rows)
 
-    def _try_to_ship(self) -> int:
-        if self._monotonic() < self._store_retry_at:
+    def _sign(self, trees: Sequence[Tree]) -> list[Checkpoint]:
+        frontiers = [tree.frontier for tree in trees]
+        return self._signer.sign_due(frontiers, clock=self._clock, monotonic=self._monotonic())
+
+    def _tell_shipper(self, lease: Lease, documents: Sequence[Document] = ()) -> None:
+        numbered = Numbered(fence=lease.fence, seq=self._seq, shipped_seq=lease.shipped_seq)
+        self._shipper.follow(numbered, documents)
+
+    def _tend(self) -> int:
+        """With nothing to number: sign what is not signed yet, and write a beat after a long silence."""
+        if checkpoints := self._sign([self._tree]):
+            with write_transaction():
+                save_checkpoints(checkpoints)
+            self._publisher.wake()
+        is_silent = self._monotonic() - self._numbered_at >= self._beat_seconds
+        if not is_silent or self._seq - self._shipper.shipped_seq > settings.AUDIT_BACKLOG_LIMIT:
             return 0
-        try:
-            shipped = self._ship()
-        except StoreDiverged as error:
-            self._note_fault(StoreState.DIVERGED, error, retry_seconds=_DIVERGED_RETRY_SECONDS)
-            return 0
-        except StoreUnavailable as error:
-            self._back_off_seconds = min(_MAX_BACK_OFF_SECONDS, 2 * self._back_off_seconds or 0.1)
-            self._note_fault(StoreState.AWAY, error, retry_seconds=self._back_off_seconds)
-            return 0
-        if self._state is not StoreState.OK:
-            logger.info("audit store answers; %d events wait for it", self._seq - self._shipped_seq)
-        self._state, self._fault, self._back_off_seconds = StoreState.OK, "", 0.0
-        return shipped
+        self._numbered_at = self._monotonic()
+        with write_transaction():
+            ledger.record(Event(type=EventType.SEQUENCER_BEAT, at=timezone.now(), actor="system"))
+        return 1
 
-    def _ship(self) -> int:
-        """Ship events and, once none wait behind them, transcripts."""
-        self._reconcile_when_due()
-        shipped = self._ship_events()
-        return shipped if shipped == BATCH else max(shipped, self._transcripts.step())
+    def _tell_fault(self, lease: Lease) -> None:
+        """Tell other processes why checkpoints are not signed, or do not reach their second place."""
+        if self._checkpoint_fault != self._told_fault:
+            self._told_fault = self._checkpoint_fault
+            save_checkpoint_fault(lease.fence, self._told_fault)
 
-    def _ship_events(self) -> int:
-        documents = self._next_documents()
-        if not documents:
-            return 0
-        if documents[0]["seq"] <= self._compare_to:
-            shipping.ship_missing(documents)
-        else:
-            shipping.ship(documents)
-        self._shipped_seq = documents[-1]["seq"]
-        self._shipped_at = timezone.now()
-        bell.shipped.ring()
-        return len(documents)
-
-    def _reconcile_when_due(self) -> None:
-        now = self._monotonic()
-        if self._reconciled_at is not None and now - self._reconciled_at < _RECONCILE_EVERY_SECONDS:
-            return
-        self._shipped_seq, self._compare_to = shipping.reconcile(
-            head_seq=self._seq, head_hash=self._hash, shipped_seq=self._shipped_seq
-        )
-        self._transcripts.look_for_missing()
-        self._reconciled_at = now
-
-    def _next_documents(self) -> list[Document]:
-        """Return the next run of numbered events to ship, from memory if they are still there."""
-        after, to = self._shipped_seq, min(self._shipped_seq + BATCH, self._seq)
-        if after == to:
-            return []
-        if self._newest and self._newest[0]["seq"] == after + 1:
-            return self._newest
-        return ledger.read_numbered(after=after, to=to)
-
-    def _note_fault(self, state: StoreState, error: StoreUnavailable, *, retry_seconds: float) -> None:
-        self._store_retry_at = self._monotonic() + retry_seconds
-        self._reconciled_at = None
-        if self._state is not state:
-            logger.error("audit store %s: %s", state, error)
-            if isinstance(error, StoreDiverged):
-                violations.labels(violation_type=error.problem.value).inc()
-        self._state, self._fault = state, str(error)
-
-    def _save_progress(self, lease: Lease, *, idle: bool) -> None:
-        """Tell other processes what was shipped: at once when idle or in trouble, a few times a second when busy."""
-        if self._saved_seq == self._shipped_seq and self._saved_fault == self._fault:
-            return
-        now = self._monotonic()
-        if not idle and self._saved_fault == self._fault and now - self._saved_at < _SAVE_EVERY_SECONDS:
-            return
-        save_progress(lease.fence, shipped_seq=self._shipped_seq, shipped_at=self._shipped_at, store_fault=self._fault)
-        self._saved_seq, self._saved_fault, self._saved_at = self._shipped_seq, self._fault, now
+    @property
+    def _checkpoint_fault(self) -> str:
+        return "; ".join(fault for fault in (self._signer.fault, self._publisher.fault) if fault)
 
     def _wait_seconds(self) -> float:
-        behind = self._lease is not None and self._shipped_seq < self._seq
-        until_retry = self._store_retry_at - self._monotonic()
-        return max(0.01, min(self._poll_seconds, until_retry)) if behind else self._poll_seconds
+        if self._lease is None:
+            return self._poll_seconds
+        unsigned = self._signer.wait_seconds(self._seq, monotonic=self._monotonic())
+        return self._poll_seconds if unsigned is None else max(0.01, min(self._poll_seconds, unsigned))
 
     def _step_safely(self) -> int:
-        """Step; whatever goes wrong is logged, and tried again after a poll."""
+        """Number what there is; whatever goes wrong is logged, and tried again after a poll."""
         try:
-            return self.step()
+            return self._step(lambda: 0)
         except DatabaseError:
             logger.exception("audit sequencer: the ledger's database failed")
             close_old_connections()
@@ -278,13 +260,23 @@ class Sequencer:
             logger.exception("audit sequencer: a step failed")
         return 0
 
-    def _drain(self) -> None:
-        """Move on what is in the ledger already, as far as the store takes it, and hand the lease back."""
-        deadline = self._monotonic() + 2.0
-        while self._state is not StoreState.AWAY and self._monotonic() < deadline and self._step_safely():
+    def _number_rest(self) -> None:
+        """Number what is in the ledger already, and sign it."""
+        self._signer.hurry()
+        deadline = self._monotonic() + END_SECONDS
+        while self._monotonic() < deadline and self._step_safely():
             pass
+
+    def _let_go(self) -> None:
         try:
             self.release()
         except DatabaseError:
             logger.warning("audit sequencer: the lease could not be handed back; it ends by itself")
         connection.close()
+
+
+def _seal(rows: Sequence[ledger.LedgerRow], *, after: int) -> list[bytes]:
+    """Number the rows' documents from `after` + 1 on and give each its salt; return their leaves."""
+    salts = os.urandom(SALT_BYTES * len(rows)).hex()
+    width = 2 * SALT_BYTES
+    return [seal(row.document, seq=after + n, salt=salts[width * (n - 1) : width * n]) for n, row in enumerate(rows, 1)]

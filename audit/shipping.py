@@ -1,22 +1,23 @@
 """Bring numbered events into the audit store, once each, whatever happened on the way before."""
 
 import logging
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from pymongo.errors import BulkWriteError
 
 from audit import ledger
-from audit.chain import Problem
-from audit.documents import PATIENT, describe, ensure_indexes, open_store
+from audit.documents import DUPLICATE, PATIENT, describe, ensure_indexes, open_store
 from audit.exceptions import StoreDiverged, StoreUnavailable
+from audit.lease import get_head
 from audit.metrics import violations
+from audit.problems import Problem
 from audit.wire import Document
 
 logger = logging.getLogger(__name__)
 
-_DUPLICATE: Final = 11000
 _WINDOW: Final = 1_000
+_MAX_WINDOW: Final = 16_000
 
 
 def ship(documents: Sequence[Document]) -> None:
@@ -56,49 +57,68 @@ def ship_missing(documents: Sequence[Document]) -> None:
         _refuse_foreign(missing)
 
 
-def reconcile(*, head_seq: int, head_hash: str, shipped_seq: int) -> tuple[int, int]:
+def reconcile(*, head_seq: int, shipped_seq: int) -> tuple[int, int]:
     """Compare the store with the ledger: return up to where it is whole, and the highest number that it holds.
 
     Raises: StoreUnavailable; StoreDiverged if it holds more than the ledger, or ends in another event.
     """
     ensure_indexes()
-    highest, hash_ = _find_highest(hint=shipped_seq)
-    if highest > head_seq:
-        raise _diverged(head_seq + 1, Problem.INSERTED, f"ends at event {highest}, the ledger at {head_seq}")
-    if highest and hash_ != _ledger_hash(highest, head_seq=head_seq, head_hash=head_hash):
-        raise _diverged(highest, Problem.REPLACED, "holds another event under that number")
-    with open_store(seconds=PATIENT) as collection:
-        count = collection.estimated_document_count()
-    whole = highest if count == highest else find_first_missing(to=highest) - 1
+    archived = get_head().archived_seq
+    whole, highest = _compare(head_seq=head_seq, shipped_seq=shipped_seq, archived=archived)
+    if get_head().archived_seq != archived:  # a segment left meanwhile: what is gone was not lost
+        return reconcile(head_seq=head_seq, shipped_seq=shipped_seq)
     if whole < shipped_seq:
         violations.labels(violation_type=Problem.MISSING.value).inc()
         logger.error("audit store lacks event %d, shipped before: sending it again", whole + 1)
     return whole, highest
 
 
-def find_first_missing(*, to: int) -> int:
-    """Return the lowest number up to `to` that the store lacks, `to` + 1 if it lacks none.
+def _compare(*, head_seq: int, shipped_seq: int, archived: int) -> tuple[int, int]:
+    highest, hash_ = _find_highest(hint=shipped_seq)
+    if highest > head_seq:
+        raise _diverged(head_seq + 1, Problem.INSERTED, f"ends at event {highest}, the ledger at {head_seq}")
+    if highest > archived and hash_ != _ledger_hash(highest) and get_head().archived_seq == archived:
+        raise _diverged(highest, Problem.REPLACED, "holds another event under that number")
+    with open_store(seconds=PATIENT) as collection:
+        count = collection.estimated_document_count()
+    highest = max(highest, archived)
+    whole = highest if count == highest - archived else find_first_missing(after=archived, to=highest) - 1
+    return whole, highest
+
+
+def find_first_missing(*, after: int, to: int) -> int:
+    """Return the lowest number `after` < seq ≤ `to` that the store lacks, `to` + 1 if it lacks none.
 
     Raises: StoreUnavailable.
     """
-    for after in range(0, to, _WINDOW):
-        end = min(after + _WINDOW, to)
+    for start in range(after, to, _WINDOW):
+        end = min(start + _WINDOW, to)
         with open_store(seconds=PATIENT) as collection:
-            if collection.count_documents({"seq": {"$gt": after, "$lte": end}}) >= end - after:
+            if collection.count_documents({"seq": {"$gt": start, "$lte": end}}) >= end - start:
                 continue
-        present = _read_hashes(after=after, to=end)
-        return next((seq for seq in range(after + 1, end + 1) if seq not in present), end + 1)
+        present = _read_hashes(after=start, to=end)
+        return next((seq for seq in range(start + 1, end + 1) if seq not in present), end + 1)
     return to + 1
 
 
 def _find_highest(*, hint: int) -> tuple[int, str]:
-    """Return the highest number in the store and its hash; `hint` spares the embedded server a full read."""
-    for bounds in ({"$gt": hint}, {"$gte": hint, "$lte": hint}, {"$gt": 0}):
-        with open_store(seconds=PATIENT) as collection:
-            found = list(collection.find({"seq": bounds}, {"seq": 1, "hash": 1}).sort("seq", -1).limit(1))
-        if found:
-            return found[0]["seq"], found[0].get("hash", "")
-    return 0, ""
+    """Return the highest number in the store and its hash, 0 if there is none.
+
+    It looks above `hint`, then below it in bounded windows: the embedded server reads a whole match into memory.
+    """
+    found = _find_last({"$gt": hint})
+    end, size = hint, _WINDOW
+    while found is None and end > 0:
+        start = max(end - size, 0)
+        found = _find_last({"$gt": start, "$lte": end})
+        end, size = start, min(4 * size, _MAX_WINDOW)
+    return (0, "") if found is None else (found["seq"], found.get("hash", ""))
+
+
+def _find_last(bounds: Mapping[str, int]) -> dict[str, Any] | None:
+    with open_store(seconds=PATIENT) as collection:
+        newest = collection.find({"seq": bounds}, {"seq": 1, "hash": 1}).sort("seq", -1).limit(1)
+        return next(iter(newest), None)
 
 
 def _read_hashes(*, after: int, to: int) -> dict[int, str]:
@@ -107,9 +127,7 @@ def _read_hashes(*, after: int, to: int) -> dict[int, str]:
         return {document["seq"]: document.get("hash", "") for document in found}
 
 
-def _ledger_hash(seq: int, *, head_seq: int, head_hash: str) -> str | None:
-    if seq == head_seq:
-        return head_hash
+def _ledger_hash(seq: int) -> str | None:
     documents = ledger.read_numbered(after=seq - 1, to=seq)
     return str(documents[0]["hash"]) if documents else None
 
@@ -126,7 +144,7 @@ def refuse_other_than_duplicates(error: BulkWriteError) -> None:
     """Raise StoreUnavailable unless all that went wrong is that documents were there already."""
     details = error.details or {}
     errors = details.get("writeErrors", [])
-    if details.get("writeConcernErrors") or any(item.get("code") != _DUPLICATE for item in errors):
+    if details.get("writeConcernErrors") or any(item.get("code") != DUPLICATE for item in errors):
         raise StoreUnavailable(describe(error)) from error
 
 

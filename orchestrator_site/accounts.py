@@ -3,6 +3,7 @@
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.views import password_change
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -19,3 +20,13 @@ class ClosedSignupAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Send who was locked out back to the login, rather than to a page that is open to all."""
         messages.error(request, "This account is switched off. Ask an administrator.")
         return redirect("account_login")
+
+
+def change_password(request: HttpRequest) -> HttpResponse:
+    """Ask for the old password and a new one; an account that has none cannot give itself one here."""
+    user = request.user
+    if user.is_authenticated and not user.has_usable_password():
+        messages.error(request, "This account has no password to change. An administrator can set one.")
+        return redirect("console:overview")
+    response: HttpResponse = password_change(request)
+    return response

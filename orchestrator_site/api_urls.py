@@ -6,7 +6,7 @@ from agents import api as agents
 from agents.money.views import Budget
 from agents.switches import api as switches
 from agents.transcript.api import TaskTranscript
-from audit.api import AuditEventList
+from audit.exploring.api import AuditEventList
 from orchestrator_site.health import DeepHealth
 from orchestrator_site.schema import SchemaView, show_docs, show_schema_file
 from toolgate.editing import api as policy

@@ -10,7 +10,16 @@ class OrchestratorSiteConfig(AppConfig):
     verbose_name = "Orchestrator"
 
     def ready(self) -> None:
-        from orchestrator_site import checks, login_audit  # noqa: F401  (both register themselves)
+        from audit import access
+        from orchestrator_site import checks, login_audit, readers, user_audit  # noqa: F401  (some register themselves)
+
+        user_audit.watch_saves()
+        access.admit(
+            readers=readers.may_follow,
+            payloads=readers.may_read_payload,
+            exporters=readers.may_export,
+            streams=readers.check_stream,
+        )
 
         if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             from orchestrator_site.metrics import tidy_shared_folder

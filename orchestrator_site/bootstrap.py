@@ -12,8 +12,7 @@ from django.contrib.auth.models import Group, User
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 
-from audit.events import Event, EventType
-from audit.ledger import record
+from audit.context import SYSTEM, acting
 from audit.transactions import write_transaction
 from orchestrator_site.env import write_private
 from orchestrator_site.exceptions import NameInvalid
@@ -71,14 +70,14 @@ def make_password() -> str:
     return "-".join("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(4))
 
 
-def create_user(name: str, *, password: str, roles: Iterable[Role], now: datetime, created_by: str = "system") -> User:
+def create_user(name: str, *, password: str, roles: Iterable[Role], now: datetime, created_by: str = SYSTEM) -> User:
     """Make a user with roles, audited.
 
     Raises: NameInvalid if the name is taken, in any case of its letters, or is none; also for a weak password.
     """
     if User.objects.filter(username__iexact=name).exists():
         raise NameInvalid(f"There is a user {ascii(name)[1:-1]} already. Nobody was made.")
-    user = User(username=name)
+    user = User(username=name, date_joined=now)
     try:
         user.clean_fields(exclude=["password"])
         validate_password(password, user)
@@ -86,11 +85,9 @@ def create_user(name: str, *, password: str, roles: Iterable[Role], now: datetim
         raise NameInvalid(f"{' '.join(error.messages)} Nobody was made.") from error
     user.set_password(password)
     names = sorted(role.value for role in roles)
-    with write_transaction():
+    with acting(actor=created_by), write_transaction():  # `user_audit` tells of both
         user.save(force_insert=True)
         user.groups.set([Group.objects.get_or_create(name=role)[0] for role in names])
-        body = {"user": user.username, "roles": names}
-        record(Event(type=EventType.USER_CREATED, at=now, actor=created_by, body=body))
     return user
 
 

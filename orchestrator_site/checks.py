@@ -59,6 +59,9 @@ def check_engine_and_state(app_configs: Sequence[AppConfig] | None, **_: Any) ->
 @register(TAG)
 def check_audit_store(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[CheckMessage]:
     """A MongoDB that acknowledges what it has not written down may lose events that are believed kept."""
+    if settings.MONGODB_ARCHIVE_URI and not settings.MONGODB_ARCHIVE_URI.startswith(("mongodb://", "mongodb+srv://")):
+        hint = "It is a second login to the server of DATABASE_URL, for what archives and erases."
+        yield Error("DATABASE_ARCHIVE_URL is not a mongodb:// address", hint=hint, id="orchestrator.E013")
     if not settings.MONGODB_URI:
         return
     parts = urlsplit(settings.MONGODB_URI)

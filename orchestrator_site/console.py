@@ -20,7 +20,7 @@ from agents import registry
 from agents.models import FleetSwitch
 from agents.money.budget import FLEET, THRESHOLDS
 from agents.money.costs import Account, read_account
-from audit.status import get_ledger_status
+from audit.status import LedgerStatus, get_ledger_status
 from orchestrator_site.roles import Permission, permissions_of
 from toolgate.models import Approval, ApprovalState
 
@@ -80,10 +80,15 @@ NAV: tuple[tuple[str, tuple[NavItem, ...]], ...] = (
 class AuditState:
     """How far the audit trail has got, read from the ledger alone."""
 
-    seq: int  # numbered and chained
-    waiting: int  # recorded, not yet known to be in the audit store; capped
+    seq: int  # numbered
+    waiting: int  # recorded, not yet known to be in the audit store; counted up to just over the limit
+    since: datetime | None  # when the oldest of them was recorded
     shipped_at: datetime | None  # when the store last took events
-    is_away: bool
+    why: str  # in a few words, for people; empty if nothing is wrong
+    is_away: bool  # events do not move on
+    is_behind: bool  # they do not, or only slowly
+    is_full: bool  # so many wait that new tasks are refused
+    limit: int
 
 
 def require(permission: Permission) -> Callable[[View], View]:
@@ -178,9 +183,21 @@ def read_audit_state() -> AuditState:
     return AuditState(
         seq=status.numbered_seq,
         waiting=status.waiting,
+        since=status.oldest_at,
         shipped_at=status.shipped_at,
-        is_away=bool(status.fault) or (status.waiting > 0 and not status.led),
+        why=explain_lag(status),
+        is_away=status.is_stalled,
+        is_behind=status.is_behind or status.over_limit,
+        is_full=status.over_limit,
+        limit=settings.AUDIT_BACKLOG_LIMIT,
     )
+
+
+def explain_lag(status: LedgerStatus) -> str:
+    """Say why events wait, empty if they do not wait long."""
+    if status.fault or not status.is_behind:
+        return status.fault
+    return "the audit store takes them slowly" if status.led else "no sequencer numbers them"
 
 
 def read_fleet_alert() -> FleetSwitch | None:

@@ -1,13 +1,16 @@
 """The console's addresses: which view answers, and which permission opens it."""
 
-from django.urls import path
+from django.urls import path, register_converter
+from django.urls.converters import IntConverter
 
 from agents import skill_views as skills
 from agents import views as agents
 from agents.editing import views as editing
 from agents.money import views as cost
 from agents.switches import views as switches
-from audit import views as audit
+from audit.exploring import run_views as trail
+from audit.exploring import views as audit
+from audit.live import views as live
 from orchestrator_site import views as site
 from orchestrator_site.console import require
 from orchestrator_site.roles import Permission
@@ -21,6 +24,14 @@ from toolgate.replay import views as replay
 
 app_name = "console"
 
+
+class NumberConverter(IntConverter):
+    """A number that every store can hold; a longer one names no page."""
+
+    regex = "[0-9]{1,15}"
+
+
+register_converter(NumberConverter, "number")
 read_agents = require(Permission.AGENTS_READ)
 write_agents = require(Permission.AGENTS_WRITE)
 stop_fleet = require(Permission.FLEET_STOP)
@@ -31,6 +42,7 @@ decide_approvals = require(Permission.APPROVALS_DECIDE)
 read_policy = require(Permission.POLICY_READ)
 write_policy = require(Permission.POLICY_WRITE)
 read_audit = require(Permission.AUDIT_READ)
+export_audit = require(Permission.AUDIT_EXPORT)
 read_budget = require(Permission.BUDGET_READ)
 write_budget = require(Permission.BUDGET_WRITE)
 
@@ -38,8 +50,8 @@ urlpatterns = [
     path("", read_tasks(site.show_overview), name="overview"),
     path("theme/", site.switch_theme, name="theme"),
     path("counts/", read_approvals(site.show_counts), name="counts"),
-    path("live/", read_audit(audit.show_live), name="live"),
-    path("live/events/", read_audit(audit.show_range), name="live_range"),
+    path("live/", read_audit(live.show_live), name="live"),
+    path("live/events/", read_audit(live.show_range), name="live_range"),
     path("tasks/", read_tasks(agents.show_tasks), name="task_list"),
     path("tasks/new/", write_tasks(agents.show_choice), name="task_new"),
     path("tasks/new/<str:agent_id>/", write_tasks(agents.submit), name="run_form"),
@@ -80,8 +92,8 @@ urlpatterns = [
     path("permissions/shadow/<str:rule_id>/drop/", write_policy(replay.drop), name="shadow_drop"),
     path("permissions/history/", read_policy(policy.show_history), name="policy_history"),
     path("permissions/compare/", read_policy(policy.compare), name="policy_compare"),
-    path("permissions/versions/<int:number>/", read_policy(policy.show_version), name="policy_version"),
-    path("permissions/versions/<int:number>/restore/", write_policy(policy.restore), name="policy_restore"),
+    path("permissions/versions/<number:number>/", read_policy(policy.show_version), name="policy_version"),
+    path("permissions/versions/<number:number>/restore/", write_policy(policy.restore), name="policy_restore"),
     path("agents/", read_agents(agents.show_agents), name="agent_list"),
     path("agents/<str:agent_id>/", read_agents(agents.show_agent), name="agent"),
     path("agents/<str:agent_id>/status/", stop_fleet(switches.change_agent), name="agent_status"),
@@ -89,8 +101,10 @@ urlpatterns = [
     path("agents/<str:agent_id>/import/", write_agents(editing.import_file), name="agent_import"),
     path("agents/<str:agent_id>/export/", read_agents(editing.export), name="agent_export"),
     path("agents/<str:agent_id>/compare/", read_agents(editing.compare), name="agent_compare"),
-    path("agents/<str:agent_id>/versions/<int:version>/", read_agents(editing.show_version), name="agent_version"),
-    path("agents/<str:agent_id>/versions/<int:version>/restore/", write_agents(editing.restore), name="agent_restore"),
+    path("agents/<str:agent_id>/versions/<number:version>/", read_agents(editing.show_version), name="agent_version"),
+    path(
+        "agents/<str:agent_id>/versions/<number:version>/restore/", write_agents(editing.restore), name="agent_restore"
+    ),
     path("agents/<str:agent_id>/drafts/<str:draft_id>/", read_agents(editing.show_draft), name="agent_draft"),
     path("agents/<str:agent_id>/drafts/<str:draft_id>/publish/", write_agents(editing.publish), name="draft_publish"),
     path("agents/<str:agent_id>/drafts/<str:draft_id>/rebase/", write_agents(editing.rebase), name="draft_rebase"),
@@ -106,5 +120,9 @@ urlpatterns = [
     path("cost/", read_budget(cost.show_costs), name="cost"),
     path("cost/cap/", write_budget(cost.change_cap), name="cost_cap"),
     path("audit/", read_audit(audit.show_events), name="event_list"),
-    path("audit/<int:seq>/", read_audit(audit.show_event), name="event"),
+    path("audit/verify/", export_audit(trail.verify), name="trail_verify"),
+    path("audit/export/", export_audit(trail.export), name="trail_export"),
+    path("audit/runs/<str:run_id>/", export_audit(trail.show_run), name="trail_run"),
+    path("audit/<number:seq>/", read_audit(audit.show_event), name="event"),
+    path("audit/<number:seq>/proof.json", export_audit(trail.send_proof), name="event_proof"),
 ]

@@ -57,6 +57,17 @@ def read_list(name: str, default: list[str]) -> list[str]:
     return [part for part in parts if part] or default
 
 
+def read_url(name: str) -> str:
+    """Return the variable `name` as an address of http or https, empty if it is not set.
+
+    Raises: ImproperlyConfigured.
+    """
+    text = read_text(name)
+    if text and (urlsplit(text).scheme not in {"http", "https"} or not urlsplit(text).hostname):
+        raise ImproperlyConfigured(f"{name} is not an http or https address")
+    return text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
     """US dollars for a pound, on a day."""
@@ -164,6 +175,8 @@ def _sqlite(path: Path) -> dict[str, object]:
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
             # NORMAL in WAL mode: kill -9 loses nothing, a power cut may drop the last commits.
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16000;",
+            # What is erased or archived is written over, not only let go of.
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16000; "
+            "PRAGMA secure_delete=ON;",
         },
     }

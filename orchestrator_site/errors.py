@@ -161,7 +161,7 @@ def handle_exception(error: Exception, context: Mapping[str, Any]) -> Response:
     problem = describe(error)
     if isinstance(error, drf.PermissionDenied) and isinstance(request.auth, Grant):
         problem["detail"] = _refuse_scope(request, request.auth, view)
-    if problem["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if problem["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, AuditError):
         log.error("request failed", exc_info=error, extra={"action": "api.failed", "code": problem["code"]})
     return Response(problem, status=problem["status"], headers=_headers(error), content_type=CONTENT_TYPE)
 

@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from orchestrator_site.logs import get_request_id
 from orchestrator_site.middleware import AsgiApp, Message, Receive, Scope, Send
@@ -71,6 +73,36 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+class BoundedSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's websocket protocol with an end for a client that does not read, whose connection it would keep.
+
+    A closing that cannot be sent, because the client has not read what came before, waits `cut_seconds`; then the
+    connection is cut, and what was still to be sent is forgotten.
+    """
+
+    cut_seconds = 10.0
+
+    @override
+    async def send(self, message: Any) -> None:
+        if message["type"] != "websocket.close":
+            await self.writable.wait()
+        if self.close_sent:
+            raise ClientDisconnected
+        if self.writable.is_set():
+            await super().send(message)
+            return
+        self.writable.set()  # super would wait for it, and so for the client
+        await super().send(message)
+        if self.close_timer is not None:
+            self.close_timer.cancel()
+        self.close_timer = self.loop.call_later(self.cut_seconds, self.transport.abort)
+
+    @override
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self.loop.call_later(self.cut_seconds, self.transport.abort)
 
 
 class RefusedBodyError(Exception):

@@ -134,7 +134,7 @@ def show_ready(request: HttpRequest) -> HttpResponse:
         return _not_ready("The relational store does not answer.", agents=0, skills=skills, degraded=["state_store"])
     degraded = ["audit_store"] if is_store_away(status) else []
     if status.over_limit:
-        detail = f"{status.waiting:,} events wait for the audit store: too many to take more orders."
+        detail = f"{status.waiting:,} events wait for the audit store: too many to take a new task."
         return _not_ready(detail, agents=agents, skills=skills, degraded=["audit_store"])
     if not agents:
         return _not_ready("There are no agents: the fleet is not seeded.", agents=0, skills=skills, degraded=degraded)
@@ -143,7 +143,7 @@ def show_ready(request: HttpRequest) -> HttpResponse:
 
 def is_store_away(status: LedgerStatus) -> bool:
     """Say whether events do not reach the audit store, or cannot be read from it."""
-    return bool(status.fault) or (status.waiting > 0 and not status.led) or bool(store_probe.read().fault)
+    return status.is_stalled or bool(store_probe.read().fault)
 
 
 def _not_ready(detail: str, *, agents: int, skills: int, degraded: list[str]) -> HttpResponse:

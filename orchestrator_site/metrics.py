@@ -26,7 +26,7 @@ from agents.money.costs import refresh_cost_gauges
 from agents.providers.vendors import list_configured
 from agents.states import TaskState
 from audit.access import Refusal
-from audit.status import get_ledger_status
+from audit.status import get_checkpoint_status, get_ledger_status
 from orchestrator_site.front import send_body, send_problem
 from orchestrator_site.middleware import Receive, Scope, Send
 from toolgate.queries import refresh_gauges
@@ -52,6 +52,7 @@ def _refresh_from_store() -> None:
     circuits.refresh_gauges(list_configured())
     refresh_cost_gauges(agent_ids, now=timezone.now())
     get_ledger_status()  # sets the lag
+    get_checkpoint_status()  # sets up to where the log is signed and filed
 
 
 def find_registry() -> CollectorRegistry:

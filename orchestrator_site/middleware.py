@@ -12,6 +12,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
+from audit.context import acting, name_actor
 from audit.ids import new_id
 from orchestrator_site.logs import log_context
 
@@ -70,11 +71,23 @@ class RequestIdMiddleware:
         request_id = choose_request_id(request.META.get(_META))
         request.request_id = request_id  # type: ignore[attr-defined]
         started = time.perf_counter()
-        with log_context(request_id=request_id):
+        with log_context(request_id=request_id), acting(trace_id=request_id):
             response = self.get_response(request)
             _log_answer(request, response, seconds=time.perf_counter() - started)
         response[HEADER] = request_id
         return response
+
+
+class ActorMiddleware:
+    """Django: name who acts to whatever is recorded below. A token's owner is named where the token is read."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.user.is_authenticated:
+            name_actor(f"user:{request.user.get_username()}")
+        return self.get_response(request)
 
 
 def _log_answer(request: HttpRequest, response: HttpResponse, *, seconds: float) -> None:

@@ -111,7 +111,7 @@ class SequencerPart(Part):
 
     @override
     def work(self) -> None:
-        from audit.doorbell import ring_through_redis
+        from audit.live.doorbell import ring_through_redis
         from audit.sequencer import Sequencer
 
         holder = f"{socket.gethostname()}:{os.getpid()}"
@@ -172,9 +172,11 @@ class MongodbPart(Part):
         from pymongo import MongoClient
         from pymongo.errors import PyMongoError
 
+        from audit.documents import AuditEvent
+
         client: MongoClient[dict[str, object]] = MongoClient(self._uri, timeoutMS=PROBE_TIMEOUT_MS)
         try:
-            client[settings.MONGODB_DATABASE]["audit_events"].find_one({"seq": 1}, {"_id": 1})
+            client[settings.MONGODB_DATABASE][AuditEvent._get_collection_name()].find_one({"seq": 1}, {"_id": 1})
         except PyMongoError:
             return False
         finally:

@@ -19,6 +19,16 @@ def may_follow(user: Any) -> bool:
     return has_permission(user, Permission.AUDIT_READ)
 
 
+def may_read_payload(user: Any) -> bool:
+    """Say whether a user may see what the trail's events hold."""
+    return has_permission(user, Permission.AUDIT_PAYLOAD)
+
+
+def may_export(user: Any) -> bool:
+    """Say whether a user may verify and export the trail."""
+    return has_permission(user, Permission.AUDIT_EXPORT)
+
+
 async def check_stream(headers: Mapping[str, str], task_id: str) -> Refusal | None:
     """Return why the sender of `headers` may not follow this task, None if it may."""
     refusal: Refusal | None = await database_sync_to_async(_check_stream)(headers.get("authorization", ""), task_id)

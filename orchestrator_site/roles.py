@@ -17,7 +17,9 @@ class Permission(StrEnum):
     FILES_WRITE = "files:write"
     TASKS_READ = "tasks:read"
     TASKS_WRITE = "tasks:write"
-    AUDIT_READ = "audit:read"
+    AUDIT_READ = "audit:read"  # what happened, without what it held
+    AUDIT_PAYLOAD = "audit:payload"  # what it held too, and the proofs of it
+    AUDIT_EXPORT = "audit:export"  # verify, export and prove
     APPROVALS_READ = "approvals:read"
     APPROVALS_DECIDE = "approvals:decide"
     POLICY_READ = "policy:read"
@@ -54,7 +56,8 @@ ROLES: dict[Role, frozenset[Permission]] = {
     Role.OPERATOR: _READ
     | {Permission.TASKS_WRITE, Permission.FILES_WRITE, Permission.AUDIT_READ, Permission.FLEET_STOP},
     Role.APPROVER: _READ | {Permission.APPROVALS_DECIDE, Permission.AUDIT_READ, Permission.FLEET_STOP},
-    Role.AUDITOR: _READ | {Permission.AUDIT_READ, Permission.METRICS_READ},
+    Role.AUDITOR: _READ
+    | {Permission.AUDIT_READ, Permission.AUDIT_PAYLOAD, Permission.AUDIT_EXPORT, Permission.METRICS_READ},
     Role.ADMIN: frozenset(Permission),
 }
 

@@ -9,17 +9,19 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.urls import path, re_path
 
-from audit import access
-from audit.consumers import ConsoleConsumer
-from audit.streams import TaskEventsConsumer
+from audit.exploring.downloads import ExportDownload
+from audit.live.consumers import ConsoleConsumer
+from audit.live.streams import TaskEventsConsumer
 from orchestrator_site.front import BodyGuard
 from orchestrator_site.metrics import MetricsApp
 from orchestrator_site.middleware import AsgiApp, RequestIds
-from orchestrator_site.readers import check_metrics, check_stream, may_follow
+from orchestrator_site.readers import check_metrics
 
 # More threads than this only fight for the interpreter's lock and the database's write lock.
 WSGI_THREADS = 4
 TASK_EVENTS = r"^api/tasks/(?P<task_id>[a-zA-Z0-9._-]{1,64})/events$"
+
+EXPORT = r"^audit/export/(?P<run_id>[0-9a-f]{32})/entries$"
 
 
 def bridge_to_wsgi(application: Any) -> Any:
@@ -28,14 +30,16 @@ def bridge_to_wsgi(application: Any) -> Any:
 
 
 def build_application(wsgi_application: Any) -> AsgiApp:
-    """Return the ASGI application, and tell the audit app who may read."""
-    access.admit(readers=may_follow, streams=check_stream)
+    """Return the ASGI application."""
     # Any: Channels routes to ASGI applications by what Django's annotations say is for views.
     events: Any = TaskEventsConsumer.as_asgi()
     metrics: Any = MetricsApp(check_metrics)
     django: Any = BodyGuard(bridge_to_wsgi(wsgi_application))
     refuse: Any = refuse_socket
-    http = URLRouter([re_path(TASK_EVENTS, events), path("metrics", metrics), re_path(r"", django)])
+    download: Any = AuthMiddlewareStack(ExportDownload.as_asgi())
+    http = URLRouter(
+        [re_path(TASK_EVENTS, events), re_path(EXPORT, download), path("metrics", metrics), re_path(r"", django)]
+    )
     sockets = URLRouter([path("ws/console/", ConsoleConsumer.as_asgi()), re_path(r"", refuse)])
     guarded = AllowedHostsOriginValidator(AuthMiddlewareStack(sockets))
     return RequestIds(ProtocolTypeRouter({"http": http, "websocket": guarded}))

@@ -123,7 +123,7 @@ _HEALTH: Final = {
 OTHER_PATHS: Final[dict[str, Any]] = {
     "/api/tasks/{task_id}/events": _operation(
         "tasks_events",
-        "Follow a task's audit events, as server-sent events whose ids are their numbers.",
+        "Follow a task's audit events without their bodies, as server-sent events whose ids are their numbers.",
         scope="tasks:read",
         parameters=[_TASK_ID, _LAST_ID],
         responses=_answer(200, "text/event-stream", _TEXTS),

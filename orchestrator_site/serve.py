@@ -23,7 +23,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
 from orchestrator_site import stores
-from orchestrator_site.front import BoundedHttpProtocol
+from orchestrator_site.front import BoundedHttpProtocol, BoundedSocketProtocol
 from orchestrator_site.launch import Launch
 from orchestrator_site.parts import MongodbPart, Part, SequencerPart, WorkerPart
 from orchestrator_site.preflight import Claim, PreflightError
@@ -115,7 +115,7 @@ class Server:
     def _serve(self, on_ready: Callable[[], None]) -> None:
         from orchestrator_site.asgi import application
 
-        self._web = WebServer(_web_config(application), on_ready)
+        self._web = WebServer(web_config(application), on_ready)
         self._web.should_exit = self._stopping
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._web.serve(sockets=[self._claim.listener]))
@@ -157,11 +157,12 @@ def end_process(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _web_config(application: object) -> uvicorn.Config:
+def web_config(application: object) -> uvicorn.Config:
+    """Return how the web server serves an application."""
     return uvicorn.Config(
         application,  # type: ignore[arg-type]
         http=BoundedHttpProtocol,
-        ws="websockets-sansio",
+        ws=BoundedSocketProtocol,
         ws_max_size=64_000,
         ws_per_message_deflate=False,
         lifespan="off",

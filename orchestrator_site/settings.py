@@ -15,6 +15,7 @@ from orchestrator_site.env import (
     read_prices,
     read_rate,
     read_text,
+    read_url,
 )
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -56,6 +57,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "orchestrator_site.middleware.ActorMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -94,8 +96,20 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # The guide that operators follow calls the MongoDB address DATABASE_URL; empty means the embedded one, whose
 # address is found in MONGODB_URI_FILE once it has started.
 MONGODB_URI = read_text("DATABASE_URL")
+# What changes or removes documents there, or makes indexes, may log in by another name than what adds and reads.
+MONGODB_ARCHIVE_URI = read_text("DATABASE_ARCHIVE_URL")
 MONGODB_URI_FILE = VAR / "run" / "mongodb.uri"
 MONGODB_DATABASE = "orchestrator"
+# Checkpoints of the audit log are signed with a key that no database holds, and are kept in a second place.
+AUDIT_SIGNING_KEY = read_text("AUDIT_SIGNING_KEY")
+AUDIT_KEY_FILE = VAR / "keys" / "audit-signing.pem"
+AUDIT_ORIGIN = os.environ.get("AUDIT_ORIGIN") or "orchestrator/audit"
+AUDIT_CHECKPOINT_DIR = Path(os.environ.get("AUDIT_CHECKPOINT_DIR") or VAR / "checkpoints").absolute()
+AUDIT_CHECKPOINT_WEBHOOK = read_url("AUDIT_CHECKPOINT_WEBHOOK")
+AUDIT_HEARTBEAT_SECONDS = read_int("AUDIT_HEARTBEAT_SECONDS", 300, minimum=1)  # of silence; then an event says so
+# Older runs of the log move to files, whole and with their proofs; 0 days: none ever does.
+AUDIT_RETENTION_DAYS = read_int("AUDIT_RETENTION_DAYS", 0)
+AUDIT_ARCHIVE_DIR = Path(os.environ.get("AUDIT_ARCHIVE_DIR") or VAR / "archives").absolute()
 EMBEDDED_MONGODB_COMMAND = os.environ.get("EMBEDDED_MONGODB_COMMAND", "")
 
 REDIS_URL = read_text("REDIS_URL")
@@ -117,6 +131,7 @@ else:
 MAX_AGENTS = read_int("MAX_AGENTS", 40, minimum=1)
 RESERVED_SLOTS = read_int("RESERVED_SLOTS", MAX_AGENTS // 8)  # kept free for high priority
 MAX_TASKS_PER_SECOND = read_int("MAX_TASKS_PER_SECOND", 100, minimum=1)
+AUDIT_BACKLOG_LIMIT = read_int("AUDIT_BACKLOG_LIMIT", 100_000, minimum=1)  # events that wait; then no new tasks
 APPROVAL_SLA_SECONDS = read_int("APPROVAL_SLA_SECONDS", 900, minimum=1)
 APPROVAL_EXPIRY_SECONDS = read_int("APPROVAL_EXPIRY_SECONDS", 86_400, minimum=1)
 # A tier is a name for a model, and for the one of the other vendor that takes over in an outage.

@@ -68,6 +68,19 @@ def refuse_unapplied() -> None:
         raise PreflightError(f"{len(missing)} migrations are not applied: run manage.py prepare first")
 
 
+def prepare_audit_store() -> None:
+    """Make the audit store's indexes, with the login that may; one that is away gets them when events are shipped."""
+    from audit.documents import ensure_indexes
+    from audit.exceptions import StoreUnavailable
+
+    if not settings.MONGODB_URI:
+        return  # the embedded one is not started here
+    try:
+        ensure_indexes()
+    except StoreUnavailable as error:
+        log.warning("the audit store was not prepared: %s", error, extra={"action": "store.unprepared"})
+
+
 def seed() -> None:
     """Make what is missing of fleet, policy, first users and examples, and bring the budget's caps up to date."""
     from agents.money.caps import follow_caps

@@ -22,6 +22,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from audit.context import name_actor
 from audit.events import Event, EventType
 from audit.ledger import record
 from audit.transactions import write_transaction
@@ -132,6 +133,7 @@ class TokenAuthentication(BaseAuthentication):
             grant = verify_header(header, now=timezone.now())
         except TokenInvalid as error:
             raise AuthenticationFailed(str(error)) from error
+        name_actor(f"user:{grant.owner.get_username()}")
         return grant.owner, grant
 
     def authenticate_header(self, request: Request) -> str:

@@ -4,6 +4,7 @@ from allauth.account import views as account
 from django.contrib.auth.decorators import login_required
 from django.urls import URLPattern, URLResolver, include, path
 
+from orchestrator_site.accounts import change_password
 from orchestrator_site.health import show_health, show_ready
 
 # Only these of allauth's: the others need e-mail, or would let visitors make accounts.
@@ -11,7 +12,7 @@ ACCOUNT_URLS: list[URLPattern | URLResolver] = [
     path("login/", account.login, name="account_login"),
     path("logout/", login_required(account.logout), name="account_logout"),
     path("reauthenticate/", account.reauthenticate, name="account_reauthenticate"),
-    path("password/change/", account.password_change, name="account_change_password"),
+    path("password/change/", change_password, name="account_change_password"),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [

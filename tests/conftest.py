@@ -3,12 +3,14 @@
 import os
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 
-from tests import servers
+from audit.events import strict_bodies
+from tests import recorded, servers
 
 # How long an example takes says more about what else the machine does than about the code.
 hypothesis.settings.register_profile("steady", deadline=None)
@@ -22,6 +24,15 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
 
     if connection.vendor == "sqlite":
         connection.settings_dict["TEST"]["NAME"] = str(tmp_path_factory.mktemp("state") / "state.sqlite3")
+
+
+@pytest.fixture(autouse=True)
+def everything_is_recorded(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test if the product changed state without an event; bodies are held to what is declared of them."""
+    with strict_bodies(), recorded.watch() as found:
+        yield
+    if found and request.node.get_closest_marker("unrecorded") is None:
+        pytest.fail("changed without an event in the same transaction:\n" + "\n".join(dict.fromkeys(found)))
 
 
 @pytest.fixture(scope="session")
@@ -48,15 +59,27 @@ def valkey() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(autouse=True)
+def own_places(settings: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Give each test a signing key and a second place of its own: checkpoints of another test belie its log."""
+    folder = tmp_path_factory.mktemp("places")
+    settings.AUDIT_SIGNING_KEY = settings.AUDIT_CHECKPOINT_WEBHOOK = ""
+    settings.AUDIT_KEY_FILE = folder / "keys" / "audit-signing.pem"
+    settings.AUDIT_CHECKPOINT_DIR = folder / "checkpoints"
+
+
 @pytest.fixture
-def audit_store(mongodb: str, settings: Any) -> Iterator[Any]:
+def audit_store(mongodb: str, settings: Any, tmp_path: Path) -> Iterator[Any]:
     """Point the audit store at a database of its own, and give its collection of events."""
     from pymongo import MongoClient
 
-    from audit import documents, queries
+    from audit import documents
+    from audit.exploring import queries
 
     settings.MONGODB_URI = mongodb
     settings.MONGODB_DATABASE = f"test_{secrets.token_hex(6)}"
+    settings.AUDIT_CHECKPOINT_DIR = tmp_path / "checkpoints"
+    settings.AUDIT_ARCHIVE_DIR = tmp_path / "archives"
     documents.disconnect()
     queries.forget_head()
     documents.ensure_indexes()

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from agents.models import Step, Task
+from audit.bodies import DecisionMade
 from audit.events import Event, EventType
 from audit.ids import new_id
 from audit.ledger import record
@@ -91,12 +92,16 @@ class Run:
             reason=reason, detail="", deciding_rules=["market-research-fetch"], policy_version=1,
             task_id=self.task.id, trace_id=self.task.trace_id,
         )  # fmt: skip
+        body = DecisionMade(
+            decisionId=decision_id, decidingRules=["market-research-fetch"], policyVersion=1, agentVersion=1,
+            skillVersion="1", argumentsDigest="0" * 64, counters={}, detail="",
+        )  # fmt: skip
         with write_transaction():
             record(
                 Event(
                     type=EventType.DECISION_MADE, at=self.at, actor=f"agent:{self.task.agent_id}",
                     task_id=self.task.id, agent_id=self.task.agent_id, skill_id="sourceFetch", decision=effect,
-                    reason=reason, body={"decisionId": decision_id},
+                    reason=reason, body=body,
                 )
             )  # fmt: skip
 

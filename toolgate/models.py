@@ -3,6 +3,7 @@
 from django.db import models
 
 from audit.fields import JsonText
+from audit.models import BackgroundRun
 
 
 class PolicyVersion(models.Model):
@@ -37,30 +38,13 @@ class PolicyDraft(models.Model):
         ]
 
 
-class WhatIfState(models.TextChoices):
-    WAITING = "waiting"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-
-
-class WhatIf(models.Model):
+class WhatIf(BackgroundRun):
     """What a set of rules would have made of the recorded history, beside the version it was compared with."""
 
-    id = models.CharField(max_length=64, primary_key=True)
-    state = models.CharField(max_length=16, choices=WhatIfState.choices, default=WhatIfState.WAITING)
     base_version = models.PositiveIntegerField()
     rules = JsonText()
     digest = models.CharField(max_length=64)  # of the rules: a draft that was edited since has another
     since = models.DateTimeField(null=True)  # None: the whole history
-    asked_by = models.CharField(max_length=200)
-    created_at = models.DateTimeField()
-    beat_at = models.DateTimeField(null=True)  # whoever runs it and is silent for long is taken for dead
-    ended_at = models.DateTimeField(null=True)
-    total = models.PositiveIntegerField(default=0)  # decisions to look at
-    done = models.PositiveIntegerField(default=0)
-    result = JsonText(null=True)
-    error = models.TextField(blank=True)
 
     class Meta:
         indexes = [
@@ -163,6 +147,7 @@ class Approval(models.Model):
     sla_at = models.DateTimeField(null=True)
     escalated_at = models.DateTimeField(null=True)
     submitted_by = models.CharField(max_length=200)
+    trace_id = models.CharField(max_length=64, blank=True)  # of the task
     four_eyes = models.BooleanField(default=True)  # may not be answered by the one who submitted
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()

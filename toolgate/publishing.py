@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 
 from audit.events import Event, EventType
 from audit.ledger import record
+from audit.models import RunState
 from audit.transactions import write_transaction
 from toolgate.editing.diff import diff_rules
 from toolgate.exceptions import (
@@ -21,7 +22,7 @@ from toolgate.exceptions import (
     VersionMissing,
 )
 from toolgate.in_force import forget_policy
-from toolgate.models import PolicyVersion, WhatIf, WhatIfState
+from toolgate.models import PolicyVersion, WhatIf
 from toolgate.normal import normalise_host
 from toolgate.policy import ANY, Policy, Rule, dump_policy, dump_rule, policy_digest, read_policy
 from toolgate.texts import check_reason
@@ -133,7 +134,7 @@ def _publish(
 
 def _find_what_if(digest: str) -> str:
     """Return the newest replay of just these rules that is done, empty if there is none."""
-    done = WhatIf.objects.filter(digest=digest, state=WhatIfState.DONE).order_by("-created_at")
+    done = WhatIf.objects.filter(digest=digest, state=RunState.DONE).order_by("-created_at")
     return done.values_list("id", flat=True).first() or ""
 
 

@@ -33,7 +33,10 @@ def record_decision(
     arguments_digest: str,
     counters: dict[str, dict[str, Any]],
 ) -> None:
-    """Insert the record and the event, in the caller's transaction; `effect` is what it came to after approvals."""
+    """Insert the record and the event of the same id, in the caller's transaction.
+
+    `effect` is what the decision came to after approvals.
+    """
     principal, action = call.request.principal, call.request.action
     agent_id, skill_id = recordable_id(principal.agent_id), recordable_id(action.skill_id)
     resource = describe_resource(call.request.resource) | {"tainted": call.request.tainted}
@@ -60,7 +63,10 @@ def record_decision(
             skill_id=skill_id,
             decision=effect.value,
             reason=reason.value,
+            trace_id=call.trace_id,
+            cause_id=call.cause_id,
             body=body,
+            id=decision_id,
         )
     )
 
@@ -73,7 +79,6 @@ def _describe_decision(decision_id: str, call: Call, decision: Decision) -> dict
         "policyVersion": decision.policy_version,
         "agentVersion": call.request.principal.version,
         "skillVersion": str(call.request.action.version)[:16],
-        "traceId": call.trace_id,
     }
     if decision.flips:
         told["shadow"] = [

@@ -169,6 +169,7 @@ class Call:
     arguments: Mapping[str, Any]  # the validated input, JSON-ready: exactly what will run
     task_id: str
     trace_id: str
+    cause_id: str = ""  # the event that led to the call
     submitted_by: str  # user name of the one who submitted the task: may not approve it
     now: datetime
     spent: Spent | None = None  # None: unknown, and a limit on spending then refuses

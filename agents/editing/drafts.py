@@ -9,7 +9,9 @@ edits an agent holds its row, so that edits come one after another.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -24,6 +26,7 @@ from agents.orders import Order
 from agents.registry import AgentNotFound
 from agents.skills.base import dump
 from agents.types import AgentConfig
+from audit.context import caused_by, current_cause
 from audit.events import Event, EventType
 from audit.ids import new_id
 from audit.ledger import record
@@ -75,13 +78,15 @@ def discard_draft(draft_id: str, *, author: str, now: datetime) -> None:
         agent, draft = _lock_draft(draft_id, author)
         AgentDraft.objects.filter(id=draft.id).update(closed_at=now)
         body = {"draftId": draft.id, "baseVersion": draft.base_version}
-        record(_event(EventType.AGENT_DISCARDED, agent.id, author=author, now=now, body=body))
+        record(_event(EventType.AGENT_DISCARDED, agent.id, author=author, now=now, body=body, cause_id=draft.id))
 
 
 def try_draft(draft_id: str, input_: Mapping[str, Any], *, author: str, key: str, now: datetime) -> Task:
     """Order a real task that runs with a draft: gate, budget and audit apply as to any other.
 
-    `key` with the same draft and input is one task, however often it is sent. Raises: DraftNotFound.
+    `key` with the same draft and input is one task, however often it is sent.
+
+    Raises: DraftNotFound; TrailBehind.
     """
     with write_transaction():
         agent, draft = _lock_draft(draft_id, author)
@@ -95,7 +100,8 @@ def try_draft(draft_id: str, input_: Mapping[str, Any], *, author: str, key: str
             idempotency_key=f"{key}-{digest[:24]}",
             body_digest=digest,
         )
-        return queue.submit_task(order, now=now).task
+        with caused_by(draft.id):
+            return queue.submit_task(order, now=now).task
 
 
 def _write_draft(
@@ -103,14 +109,16 @@ def _write_draft(
 ) -> AgentDraft:
     """Write over the open draft, or open another where there is none or a task has to keep it."""
     base = _get_config(config.id, base_version)
-    if draft is None or _is_tried(draft):
+    is_new = draft is None or _is_tried(draft)
+    if draft is None or is_new:
         AgentDraft.objects.filter(id=draft.id if draft else "").update(closed_at=now)
         draft = AgentDraft(id=new_id(), agent_id=config.id, author=author, created_at=now)
     draft.base_version, draft.config = base_version, dump(config)
     draft.save()
     changed = [change.field for change in diff_configs(base, config)]
     body = {"draftId": draft.id, "baseVersion": base_version, "changed": changed}
-    record(_event(EventType.AGENT_DRAFTED, config.id, author=author, now=now, body=body))
+    event = _event(EventType.AGENT_DRAFTED, config.id, author=author, now=now, body=body, cause_id=draft.id)
+    record(replace(event, id=draft.id, cause_id="") if is_new else event)
     return draft
 
 
@@ -144,7 +152,8 @@ def publish_draft(draft_id: str, *, author: str, reason: str, now: datetime) -> 
             raise EditConflict(base_version=draft.base_version, current_version=agent.current_version)
         config = read_config(draft.config, agent_id=agent.id)
         AgentDraft.objects.filter(id=draft.id).update(closed_at=now)
-        return _publish(agent, config, author=author, reason=reason, now=now, origin={"draftId": draft.id})
+        with caused_by(draft.id):
+            return _publish(agent, config, author=author, reason=reason, now=now, origin={"draftId": draft.id})
 
 
 def restore_version(agent_id: str, version: int, *, author: str, reason: str, now: datetime) -> int:
@@ -179,10 +188,16 @@ def _publish(
         "changed": [_change_to_wire(change) for change in changes],
         **origin,
     }
-    record(_event(EventType.AGENT_PUBLISHED, agent.id, author=author, now=now, body=body))
+    event = _event(EventType.AGENT_PUBLISHED, agent.id, author=author, now=now, body=body)
+    record(event)
     transaction.on_commit(registry.forget_fleet)
-    transaction.on_commit(lambda: follow_caps(now=now, agent_ids=[agent.id]))
+    transaction.on_commit(partial(_follow_caps, event))
     return number
+
+
+def _follow_caps(by: Event) -> None:
+    with caused_by(by.id):
+        follow_caps(now=by.at, agent_ids=[by.agent_id])
 
 
 def _change_to_wire(change: Change) -> dict[str, Any]:
@@ -214,5 +229,8 @@ def _get_config(agent_id: str, version: int) -> AgentConfig:
     return config
 
 
-def _event(type_: EventType, agent_id: str, *, author: str, now: datetime, body: Mapping[str, Any]) -> Event:
-    return Event(type=type_, at=now, actor=f"user:{author}", agent_id=agent_id, body=body)
+def _event(
+    type_: EventType, agent_id: str, *, author: str, now: datetime, body: Mapping[str, Any], cause_id: str = ""
+) -> Event:
+    cause_id = cause_id or current_cause()
+    return Event(type=type_, at=now, actor=f"user:{author}", agent_id=agent_id, cause_id=cause_id, body=body)

@@ -23,6 +23,7 @@ from agents.ordering.admission import admit_task
 from agents.registry import AgentNotFound, RegisteredAgent
 from agents.skills.base import dump
 from agents.types import AgentConfig
+from audit.exceptions import TrailBehind
 from toolgate.exceptions import GateError
 
 FORM_METHODS = ["GET", "HEAD", "POST"]
@@ -196,7 +197,7 @@ def _order_try(request: HttpRequest, form: TryForm, draft: AgentDraft) -> Task |
         return editing.try_draft(
             draft.id, form.cleaned_data["input"], author=_user(request), key=f"try-{nonce}", now=now
         )
-    except (AdmissionRefused, EditRefused) as error:
+    except (AdmissionRefused, EditRefused, TrailBehind) as error:
         form.add_error(None, str(error))
         return None
 

@@ -30,6 +30,8 @@ from agents.money.budget import (
     to_micro_usd,
     write_pounds,
 )
+from audit import bodies
+from audit.context import SYSTEM, caused_by
 from audit.events import Event, EventType
 from audit.ledger import record
 from audit.transactions import write_transaction
@@ -100,8 +102,10 @@ def set_cap(scope: str, pounds: Decimal, *, author: str, reason: str, now: datet
         change = CapChange.objects.create(
             scope=scope, amount_micro_gbp=int(pounds * MILLION), author=author, reason=reason, created_at=now
         )
-        record(_capped(change, before=before))
-        _apply(scope, now=now)
+        event = _capped(change, before=before)
+        record(event)
+        with caused_by(event.id):
+            _apply(scope, now=now)
     return change
 
 
@@ -151,10 +155,19 @@ def _apply(scope: str, *, now: datetime) -> None:
     keys = [month_key(scope, month), month_key(scope, next_month(month))]  # a faster clock may have made the next
     cap = find_cap_micro(scope)
     for account in BudgetAccount.objects.filter(key__in=keys).exclude(cap_micro=cap):
+        event = _adjusted(account, cap, now=now)
+        record(event)
         account.cap_micro = cap
         account.warned_percent = min(account.warned_percent, find_threshold(account.spent_micro, cap))
         account.save(update_fields=["cap_micro", "warned_percent"])
-        tell_crossed(account, now=now)
+        with caused_by(event.id):
+            tell_crossed(account, now=now)
+
+
+def _adjusted(account: BudgetAccount, cap_micro: int, *, now: datetime) -> Event:
+    scope, _, month = account.key.rpartition(":")
+    body = bodies.BudgetAdjusted(scope=scope, month=month, capMicro=cap_micro, previousMicro=account.cap_micro)
+    return Event(type=EventType.BUDGET_ADJUSTED, at=now, actor=SYSTEM, agent_id=_agent_of(scope), body=body)
 
 
 # --- told -----------------------------------------------------------------------------------------------------
@@ -174,7 +187,7 @@ def tell_crossed(account: BudgetAccount, *, now: datetime, refused: bool = False
     record(
         *(
             Event(
-                type=EventType.BUDGET_CROSSED, at=now, actor="system", agent_id=_agent_of(scope),
+                type=EventType.BUDGET_CROSSED, at=now, actor=SYSTEM, agent_id=_agent_of(scope),
                 body={"scope": scope, "month": month, "percent": percent, "refusedACall": refused, **figures},
             )
             for percent in crossed

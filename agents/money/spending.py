@@ -21,7 +21,7 @@ from django.db import connection, transaction
 
 from agents import metrics
 from agents.exceptions import ReservationClosed
-from agents.models import BudgetAccount, Reservation, ReservationState
+from agents.models import BudgetAccount, Reservation, ReservationState, Task
 from agents.money.budget import (
     FLEET,
     Refusal,
@@ -39,6 +39,7 @@ from agents.money.caps import open_account, take_turn, tell_crossed
 from agents.money.pricing import PriceUnknown, price_usage
 from agents.orders import Lease
 from agents.providers.base import Usage
+from audit.context import caused_by
 from audit.events import Event, EventType
 from audit.ids import new_id
 from audit.ledger import record
@@ -96,7 +97,7 @@ def reserve(lease: Lease, *, step_id: str, model: str, worst_micro: int, now: da
         if not _hold(key, scope, lease, worst_micro, month):
             for earlier in taken:  # only this transaction has seen them held
                 _unhold(earlier, held=worst_micro, spent=0)
-            return _refuse(key, scope, lease, model=model, worst_micro=worst_micro, now=now)
+            return _refuse(key, scope, lease, step_id, model=model, worst_micro=worst_micro, now=now)
         taken.append(key)
     reservation_id = new_id()
     stamp = connection.ops.adapt_datetimefield_value(now)
@@ -104,7 +105,7 @@ def reserve(lease: Lease, *, step_id: str, model: str, worst_micro: int, now: da
     with connection.cursor() as cursor:
         cursor.execute(_RESERVATION, (*identity, month, worst_micro, False, stamp))
     body = {"reservationId": reservation_id, "stepId": step_id, "model": model, "worstMicro": worst_micro}
-    record(_lease_event(EventType.BUDGET_RESERVED, lease, now=now, body=body))
+    record(_lease_event(EventType.BUDGET_RESERVED, lease, step_id, now=now, body=body))
     return reservation_id
 
 
@@ -139,16 +140,17 @@ def _find_task_cap(lease: Lease) -> int:
 
 
 def _refuse(
-    key: str, scope: ScopeKind, lease: Lease, *, model: str, worst_micro: int, now: datetime
+    key: str, scope: ScopeKind, lease: Lease, step_id: str, *, model: str, worst_micro: int, now: datetime
 ) -> Refusal:  # fmt: skip
     account = BudgetAccount.objects.get(key=key)
     body = {
         "scope": scope, "model": model, "worstMicro": worst_micro, "spentMicro": account.spent_micro,
         "heldMicro": account.held_micro, "capMicro": account.cap_micro,
     }  # fmt: skip
-    record(_lease_event(EventType.BUDGET_REFUSED, lease, now=now, reason="budget_exhausted", body=body))
+    record(_lease_event(EventType.BUDGET_REFUSED, lease, step_id, now=now, reason="budget_exhausted", body=body))
     if scope != "task":
-        tell_crossed(account, now=now, refused=True)
+        with caused_by(step_id, trace_id=lease.trace_id):
+            tell_crossed(account, now=now, refused=True)
     transaction.on_commit(metrics.BUDGET_REFUSALS.labels(scope=scope).inc)
     left = account.cap_micro - account.spent_micro - account.held_micro
     amounts = (_show(micro) for micro in (account.cap_micro, max(0, left), worst_micro))
@@ -160,11 +162,12 @@ def _show(micro: int) -> str:
 
 
 def _lease_event(
-    type_: EventType, lease: Lease, *, now: datetime, body: dict[str, Any], reason: str = ""
+    type_: EventType, lease: Lease, step_id: str, *, now: datetime, body: dict[str, Any], reason: str = ""
 ) -> Event:  # fmt: skip
+    """Return the event that a model's turn begins with, under the id of its step."""
     return Event(
         type=type_, at=now, actor=f"agent:{lease.agent_id}", task_id=lease.task_id, agent_id=lease.agent_id,
-        reason=reason, body={"traceId": lease.trace_id, **body},
+        reason=reason, trace_id=lease.trace_id, cause_id=lease.event_id, body=body, id=step_id,
     )  # fmt: skip
 
 
@@ -227,16 +230,16 @@ def _charge(reservation: Reservation, usage: Usage | None, type_: EventType, *, 
     with connection.cursor() as cursor:
         cursor.execute(_SETTLE, [actual, priced is None, stamp, reservation.id])
     accounts = [_unhold(key, held=reservation.worst_micro, spent=actual) for key in _accounts_of(reservation)]
-    for account in accounts[1:]:  # a task's has no thresholds
-        tell_crossed(account, now=now)
     trace_id = _write_costs(reservation, usage, actual)
     over = actual > reservation.worst_micro
-    record(
-        _reservation_event(
-            type_, reservation, now=now, reason="bound_exceeded" if over else "",
-            body={"traceId": trace_id, "chargedMicro": actual, "isEstimate": priced is None, **_count(usage)},
-        )
+    event = _reservation_event(
+        type_, reservation, now=now, reason="bound_exceeded" if over else "", trace_id=trace_id,
+        body={"chargedMicro": actual, "isEstimate": priced is None, **_count(usage)},
     )  # fmt: skip
+    record(event)
+    with caused_by(event.id, trace_id=trace_id):
+        for account in accounts[1:]:  # a task's has no thresholds
+            tell_crossed(account, now=now)
     if over:
         _sound_alarm(reservation, actual)
     return actual
@@ -288,7 +291,8 @@ def _give_back(reservation: Reservation, *, now: datetime) -> None:
     Reservation.objects.filter(id=reservation.id).update(**changes)
     for key in _accounts_of(reservation):
         _unhold(key, held=reservation.worst_micro, spent=0)
-    record(_reservation_event(EventType.BUDGET_RELEASED, reservation, now=now, body={}))
+    trace_id = Task.objects.filter(id=reservation.task_id).values_list("trace_id", flat=True).first() or ""
+    record(_reservation_event(EventType.BUDGET_RELEASED, reservation, now=now, trace_id=trace_id, body={}))
 
 
 def _count(usage: Usage | None) -> dict[str, int]:
@@ -303,7 +307,8 @@ def _count(usage: Usage | None) -> dict[str, int]:
 
 
 def _reservation_event(
-    type_: EventType, reservation: Reservation, *, now: datetime, body: dict[str, Any], reason: str = ""
+    type_: EventType, reservation: Reservation, *, now: datetime, trace_id: str, body: dict[str, Any],
+    reason: str = "",
 ) -> Event:  # fmt: skip
     facts = {
         "reservationId": reservation.id, "stepId": reservation.step_id, "model": reservation.model,
@@ -311,7 +316,8 @@ def _reservation_event(
     }  # fmt: skip
     return Event(
         type=type_, at=now, actor=f"agent:{reservation.agent_id}", task_id=reservation.task_id,
-        agent_id=reservation.agent_id, reason=reason, body={**facts, **body},
+        agent_id=reservation.agent_id, reason=reason, trace_id=trace_id, cause_id=reservation.step_id,
+        body={**facts, **body},
     )  # fmt: skip
 
 

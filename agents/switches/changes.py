@@ -48,15 +48,15 @@ def set_agent_status(agent_id: str, status: AgentStatus, *, author: str, reason:
             raise NothingToChange(f"{agent_id} is {status} already. Nothing was changed.")
         Agent.objects.filter(id=agent_id).update(status=status)
         body = {"from": agent.status, "to": status.value, "reason": reason}
-        _record(STATUS_EVENTS[status], author=author, now=now, agent_id=agent_id, body=body)
-        _wake_workflows(agent_id, now=now)
+        event = _record(STATUS_EVENTS[status], author=author, now=now, agent_id=agent_id, body=body)
+        _wake_workflows(event, now=now)
 
 
-def _wake_workflows(agent_id: str, *, now: datetime) -> None:
+def _wake_workflows(by: Event, *, now: datetime) -> None:
     """Let the agent's workflows that wait for their steps look at its status, and so at their steps."""
-    waiting = Task.objects.filter(agent_id=agent_id, worker_id=WORKFLOW, state=TaskState.RUNNING)
+    waiting = Task.objects.filter(agent_id=by.agent_id, worker_id=WORKFLOW, state=TaskState.RUNNING)
     for task_id in waiting.values_list("id", flat=True):
-        wake_on_commit(task_id, now=now)
+        wake_on_commit(task_id, by, now=now)
 
 
 # --- a skill --------------------------------------------------------------------------------------------------
@@ -141,6 +141,8 @@ def _turn_fleet(
 
 
 # --- all of them ----------------------------------------------------------------------------------------------
-def _record(type_: EventType, *, author: str, now: datetime, body: Mapping[str, Any], **ids: str) -> None:
-    record(Event(type=type_, at=now, actor=f"user:{author}", body=body, **ids))
+def _record(type_: EventType, *, author: str, now: datetime, body: Mapping[str, Any], **ids: str) -> Event:
+    event = Event(type=type_, at=now, actor=f"user:{author}", body=body, **ids)
+    record(event)
     transaction.on_commit(registry.look_again)
+    return event

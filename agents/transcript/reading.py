@@ -1,4 +1,4 @@
-"""Who reads transcripts: the task page, the download and the API. The last two are audited."""
+"""Who reads transcripts: the task page, the download and the API. The last two are audited, and who takes a result."""
 
 import tempfile
 from collections.abc import Sequence
@@ -10,11 +10,13 @@ import orjson
 from agents.models import Step, Task
 from agents.queue import task_event
 from agents.transcript.telling import NOTHING, Told, tell_run
+from audit import bodies
 from audit.events import EventType
 from audit.exceptions import StoreUnavailable
+from audit.exploring.queries import find_decision_seqs
 from audit.ledger import record
-from audit.queries import Transcript, find_decision_seqs, read_transcript
 from audit.transactions import write_transaction
+from audit.transcript_reading import Transcript, read_transcript
 from toolgate.models import DecisionRecord
 
 MAX_PAGE: Final = 1_000
@@ -75,6 +77,13 @@ def _write(file: BinaryIO, task: Task) -> int:
 
 
 def _record_read(task: Task, *, actor: str, now: datetime, way: str, entries: int) -> None:
-    body = {"way": way, "entries": entries, "traceId": task.trace_id}
+    body = bodies.TranscriptRead(way=way, entries=entries)
     with write_transaction():
-        record(task_event(EventType.TRANSCRIPT_READ, task, actor=actor, now=now, body=body))
+        record(task_event(EventType.TRANSCRIPT_READ, task, actor=actor, now=now, body=body, cause_id=""))
+
+
+def record_result_read(task: Task, *, actor: str, now: datetime) -> None:
+    """Write down that somebody takes a task's whole result out."""
+    body = bodies.PayloadRead(way="download")
+    with write_transaction():
+        record(task_event(EventType.PAYLOAD_READ, task, actor=actor, now=now, body=body, cause_id=""))

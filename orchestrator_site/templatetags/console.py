@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from audit.feed import to_item
+from audit.live.items import to_item
 from orchestrator_site.looks import LOOKS, find_event_look
 from toolgate.approvals import REVIEW
 
@@ -197,6 +197,12 @@ def short(value: str) -> str:
 def inert(value: Any) -> str:
     """Return text with controls and reordering marks shown by number; autoescape does the rest."""
     return str(value).translate(_CONTROLS).translate(_INVISIBLE)
+
+
+@register.filter
+def spaced(name: str) -> str:
+    """Return the name of a field in words: "Decision id" for decisionId."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()
 
 
 @register.filter

@@ -16,6 +16,8 @@ import django
 MODULES = (
     "decide",
     "what_if",
+    "explorer",
+    "bundles",
     "new_rules",
     "startup",
     "dispatch",
@@ -24,6 +26,10 @@ MODULES = (
     "model_call",
     "waiting",
     "switches",
+    "sequencer",
+    "live",
+    "verify",
+    "exposure",
 )
 
 

@@ -43,7 +43,7 @@ def _measure(client: Any, name: str, agent_id: str, skill_id: str) -> dict[str, 
     started, cpu = time.perf_counter(), time.process_time()
     answer = client.post("/permissions/whatif/", follow=True)
     if b"hx-trigger" in answer.content:
-        worker = threading.Thread(target=runs.run_due_apart, kwargs={"clock": timezone.now, "is_stopping": bool})
+        worker = threading.Thread(target=runs.run_due)
         worker.start()
         address = answer.redirect_chain[-1][0]
         while b"hx-trigger" in answer.content:

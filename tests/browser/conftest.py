@@ -30,13 +30,18 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
     return {**browser_type_launch_args, "executable_path": find_chromium(), "args": args}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def static_files(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Collect the static files as they are now, for every server."""
+    collect = [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity", "0"]
+    environment = {"SECRET_KEY": "static", "ORCHESTRATOR_VAR": str(tmp_path_factory.mktemp("static"))}
+    subprocess.run(collect, cwd=ROOT, check=True, env=environment)
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """Run the product as `make run` does, on a state of its own."""
-    collect = [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity", "0"]
-    var = tmp_path_factory.mktemp("browser") / "var"
-    subprocess.run(collect, cwd=ROOT, check=True, env={"SECRET_KEY": "static", "ORCHESTRATOR_VAR": str(var.parent)})
-    running = RunningServer(var).start()
+    running = RunningServer(tmp_path_factory.mktemp("browser") / "var").start()
     yield running
     running.stop()
 

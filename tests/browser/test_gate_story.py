@@ -226,4 +226,4 @@ def read_the_trail(page: Page, server: RunningServer, shots: Shoot) -> None:
     for kind, count in {"approval.edited": 1, "approval.asked": 2, "approval.granted": 2, "approval.used": 2}.items():
         expect(events.get_by_text(kind, exact=True)).to_have_count(count)
     shots(page, "answer-7-trail")
-    assert "OK: the chain holds" in server.manage("verify_audit")
+    assert "OK: the log holds" in server.manage("verify_audit")

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, WebSocketRoute, expect
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
 from tests.running import RunningServer
 
@@ -28,6 +29,24 @@ def seqs(page: Page) -> list[int]:
     """Return the numbers of the rows, oldest first."""
     shown: list[int] = page.eval_on_selector_all("[data-feed] > [data-seq]", "rows => rows.map(r => +r.dataset.seq)")
     return shown[::-1]
+
+
+def recorded(page: Page, first: int, last: int) -> list[int]:
+    """Return the numbers that the trail has of these, but for its heartbeats, which no row shows."""
+    kept: list[int] = []
+    after: int | None = first - 1
+    while after is not None:
+        answer = page.request.get(f"/live/events/?after={after}&to={last}").json()
+        kept += [item["seq"] for item in answer["items"]]
+        after = answer["next"]
+    return kept
+
+
+def assert_whole(page: Page) -> list[int]:
+    """Check that the rows are all that was recorded between the first and the last of them, in order, once each."""
+    shown = seqs(page)
+    assert shown == recorded(page, shown[0], shown[-1])
+    return shown
 
 
 def cut(page: Page) -> list[WebSocketRoute]:
@@ -55,17 +74,50 @@ def test_nothing_is_lost_or_doubled_across_reconnects(open_page: OpenPage, serve
     page = open_page("about:blank")
     lines = cut(page)
     page.goto("/live/")
-    for _ in range(4):
+    for _ in range(8):
         expect(page.locator("[data-conn-word]")).to_have_text("Live")
         lines[-1].close()
         submit(server, 3)
     expect(page.locator("[data-conn-word]")).to_have_text("Live")
     submit(server)
     page.wait_for_timeout(1500)
-    shown = seqs(page)
-    assert len(lines) >= 5
-    assert len(shown) > 50
-    assert shown == list(range(shown[0], shown[0] + len(shown)))
+    assert len(lines) >= 9
+    assert len(assert_whole(page)) > 50
+
+
+def test_a_server_that_is_killed_is_said_and_what_it_missed_is_shown_when_it_is_back(
+    browser: Browser, tmp_path: Path
+) -> None:
+    server = RunningServer(tmp_path / "var").start()
+    try:
+        page = browser.new_context(base_url=server.url).new_page()
+        sign_in(page, server)
+        page.goto("/live/")
+        expect(page.locator("[data-conn-word]")).to_have_text("Live")
+        submit(server, 3)
+        server.kill()
+        expect(page.locator("[data-conn-word]")).to_have_text("Reconnecting")
+        for number in range(3):  # while no server runs, others still write
+            server.manage("issue_token", f"meanwhile-{number}", "--scopes", "tasks:read")
+        server.start()
+        expect(page.locator("[data-conn-word]")).to_have_text("Live", timeout=30_000)
+        submit(server)
+        page.wait_for_timeout(2_000)
+        last = int(page.request.get("/live/").text().split('data-last="')[1].split('"')[0])
+        page.wait_for_function("n => document.querySelector('[data-feed] > [data-seq]').dataset.seq >= n", arg=last)
+        told = page.locator("[data-feed] .what", has_text="issued a token").count()
+        assert told >= 3
+        assert len(assert_whole(page)) > 15
+    finally:
+        server.stop()
+
+
+def sign_in(page: Page, server: RunningServer) -> None:
+    page.goto("/")
+    page.get_by_label("User name").fill("admin")
+    page.get_by_label("Password").fill(server.password_of("admin"))
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("/")
 
 
 def play(page: Page, script: Callable[[WebSocketRoute, dict[str, Any]], None]) -> None:
@@ -91,8 +143,7 @@ def test_a_gap_is_filled_and_shown(open_page: OpenPage, server: RunningServer) -
     play(page, _script)
     page.goto("/live/")
     expect(page.get_by_text("caught up after a gap")).to_be_visible()
-    shown = seqs(page)
-    assert shown == list(range(shown[0], shown[0] + len(shown)))
+    assert_whole(page)
 
 
 def item(seq: int, **changes: Any) -> dict[str, Any]:
@@ -134,8 +185,26 @@ def test_a_pause_collects_and_going_on_shows(open_page: OpenPage, server: Runnin
     assert seqs(page) == before
     page.keyboard.press("p")
     page.wait_for_function("n => document.querySelectorAll('[data-feed] > [data-seq]').length > n", arg=len(before))
-    shown = seqs(page)
-    assert shown == list(range(shown[0], shown[0] + len(shown)))
+    assert_whole(page)
+
+
+def test_a_pause_counts_more_than_it_keeps_and_the_trail_s_end_moves_on(
+    open_page: OpenPage, server: RunningServer
+) -> None:
+    page = open_page("/live/")
+    end = page.locator("header.side [data-head]")
+    before = end.inner_text()
+    page.keyboard.press("p")
+    page.evaluate(
+        """() => {
+          const make = (_, at) => ({ seq: 1e6 + at, at: "2026-01-01", type: "run.lost", subject: "a", text: "" });
+          const items = Array.from({ length: 250 }, make);
+          document.dispatchEvent(new CustomEvent("live:items", { detail: { items } }));
+        }"""
+    )
+    expect(page.get_by_role("button", name="250 new events")).to_be_visible()
+    submit(server)
+    expect(end).not_to_have_text(before)
 
 
 def test_a_lost_connection_is_said_and_forgotten_when_it_is_back(open_page: OpenPage) -> None:

@@ -89,8 +89,8 @@ LEAVE_HALF_DONE = """
 from datetime import timedelta
 from django.utils import timezone
 from toolgate.models import WhatIf
-from toolgate.replay import runs
-beat = timezone.now() - runs.STALE + timedelta(seconds=4)
+from audit.background import STALE
+beat = timezone.now() - STALE + timedelta(seconds=4)
 WhatIf.objects.filter(id={id!r}).update(state="running", beat_at=beat, done=1, result=None)
 """
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from audit.models import RunState
 from tests.contract.conftest import AGENT
 from toolgate.editing.versions import get_newest
-from toolgate.models import WhatIf, WhatIfState
+from toolgate.models import WhatIf
 from toolgate.replay import runs
 
 
@@ -32,7 +33,7 @@ def state_of(what_if: WhatIf) -> str:
 
 def test_a_worker_takes_up_what_waits(large: WhatIf, worker: Any, until: Any) -> None:
     with worker():
-        until(lambda: state_of(large) == WhatIfState.DONE, "the end of the what-if")
+        until(lambda: state_of(large) == RunState.DONE, "the end of the what-if")
     assert runs.get_what_if(large.id).result["flips"]["allow_deny"] == 3
 
 
@@ -48,8 +49,8 @@ def test_tasks_run_on_while_a_what_if_is_replayed(
 
     monkeypatch.setattr(runs, "_replay_agent", dawdle)
     with worker():
-        until(lambda: state_of(large) == WhatIfState.RUNNING, "the begin of the what-if")
+        until(lambda: state_of(large) == RunState.RUNNING, "the begin of the what-if")
         assert ended(submit("beside")).state == "succeeded"
         began = time.monotonic()
     assert time.monotonic() - began < 5
-    until(lambda: state_of(large) == WhatIfState.WAITING, "the what-if to be given back")
+    until(lambda: state_of(large) == RunState.WAITING, "the what-if to be given back")

@@ -61,15 +61,19 @@ def open_step(lease: Lease) -> str:
 def try_hold(lease: Lease, worst: int = WORST, *, now: datetime = NOW, step_id: str = "") -> str | Refusal:
     """Reserve in a transaction of its own."""
     with write_transaction():
-        return reserve(lease, step_id=step_id or open_step(lease), model=MODEL, worst_micro=worst, now=now)
+        return _reserve(lease, worst, now=now, step_id=step_id)
+
+
+def _reserve(lease: Lease, worst: int, *, now: datetime, step_id: str) -> str | Refusal:
+    return reserve(lease, step_id=step_id or open_step(lease), model=MODEL, worst_micro=worst, now=now)
 
 
 def hold(lease: Lease, worst: int = WORST, *, now: datetime = NOW, dispatched: bool = False, step_id: str = "") -> str:
-    """Reserve what fits, and dispatch it if asked to."""
-    came = try_hold(lease, worst, now=now, step_id=step_id)
-    assert isinstance(came, str), came
-    if dispatched:
-        with write_transaction():
+    """Reserve what fits, and dispatch it if asked to: in one transaction, as a turn does."""
+    with write_transaction():
+        came = _reserve(lease, worst, now=now, step_id=step_id)
+        assert isinstance(came, str), came
+        if dispatched:
             mark_dispatched(came, now=now)
     return came
 

@@ -171,3 +171,19 @@ def test_visitors_can_make_no_account_and_reset_no_password(name: str) -> None:
 @pytest.mark.parametrize("path", ["signup/", "password/reset/", "email/", "confirm-email/", "login/code/", "3rdparty/"])
 def test_those_addresses_are_not_there(path: str) -> None:
     assert Client().get(f"/accounts/{path}").status_code == 404
+
+
+def test_who_has_no_password_is_told_so_instead_of_asked_for_it() -> None:
+    user = create_user("olga", password=PASSWORD, roles=[Role.OPERATOR], now=NOW)
+    client = Client()
+    sign_in(client, "olga", PASSWORD)
+    address = reverse("account_change_password")
+    assert client.get(address).status_code == 200
+    user.set_unusable_password()
+    user.save()
+    client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+    for answer in (client.get(address, follow=True), client.post(address, {"password1": PASSWORD}, follow=True)):
+        assert answer.redirect_chain == [("/", 302)]
+        assert "This account has no password to change" in answer.content.decode()
+    user.refresh_from_db()
+    assert not user.has_usable_password()

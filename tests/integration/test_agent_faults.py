@@ -145,4 +145,4 @@ def test_two_hundred_waiting_runs_survive_a_kill(running: tuple[RunningServer, P
     assert_nothing_repeated(server, provider, tasks)
     assert_paid(server)
     wait_for_audit(server)
-    assert "OK: the chain holds" in server.manage("verify_audit")
+    assert "OK: the log holds" in server.manage("verify_audit")

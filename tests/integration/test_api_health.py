@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from agents.models import Agent, ProviderCircuit, Worker
 from audit.lease import HEAD
-from audit.models import ChainHead
+from audit.models import TreeHead
 from audit.status import LedgerStatus
 from orchestrator_site import health
 from orchestrator_site.health import HealthWire, Probe
@@ -76,7 +76,7 @@ def test_events_that_nobody_numbers_degrade_too(anybody: Api) -> None:
 
 
 def test_what_the_sequencer_found_degrades_too(anybody: Api) -> None:
-    ChainHead.objects.create(name=HEAD, hash="", store_fault="the audit store refused the login")
+    TreeHead.objects.create(name=HEAD, store_fault="the audit store refused the login")
     assert anybody.get("/ready").json()["degraded"] == ["audit_store"]
 
 
@@ -127,7 +127,7 @@ def make_worker(*, seconds: int) -> None:
 def test_each_dependency_says_how_it_is(anybody: Api, store: Any) -> None:
     make_worker(seconds=20)
     until = timezone.now() + timedelta(seconds=10)
-    ChainHead.objects.create(name=HEAD, hash="", holder="me", lease_expires_at=until, shipped_at=timezone.now())
+    TreeHead.objects.create(name=HEAD, holder="me", lease_expires_at=until, shipped_at=timezone.now())
     answer = api_of("vera", "tasks:read").get("health/deep")
     found = by_name(answer)
     assert set(found) == {"state_store", "audit_store", "worker", "sequencer"}

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from time import monotonic_ns
 from typing import Any
 
 import pytest
@@ -217,6 +218,15 @@ def test_the_same_key_fifty_times_at_once_is_one_task(open_world: None) -> None:
 
 
 # --- admission ------------------------------------------------------------------------------------------------
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no time pass, so that the pace gives nothing back meanwhile."""
+    now, ticks = timezone.now(), monotonic_ns()
+    monkeypatch.setattr("django.utils.timezone.now", lambda: now)
+    monkeypatch.setattr("agents.ordering.admission.monotonic_ns", lambda: ticks)
+
+
+@pytest.mark.usefixtures("still")
 def test_a_burst_of_one_second_is_admitted_and_then_refused_with_a_time(olga: Api, settings: Any) -> None:
     settings.MAX_TASKS_PER_SECOND = 3
     for _ in range(3):
@@ -227,6 +237,7 @@ def test_a_burst_of_one_second_is_admitted_and_then_refused_with_a_time(olga: Ap
     assert Task.objects.count() == 3
 
 
+@pytest.mark.usefixtures("still")
 def test_processes_that_share_a_store_share_the_pace(olga: Api, settings: Any) -> None:
     settings.MAX_TASKS_PER_SECOND, settings.REDIS_URL = 2, "redis://127.0.0.1:1/0"
     codes = [olga.post("tasks", ORDER).status_code for _ in range(3)]

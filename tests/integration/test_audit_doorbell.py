@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from audit import bell
-from audit.doorbell import hear_through_redis, ring_through_redis
+from audit.live.doorbell import hear_through_redis, ring_through_redis
 from tests.servers import find_free_port
 
 

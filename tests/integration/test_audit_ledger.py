@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from audit import bell
 from audit.events import Event
 from audit.ledger import MAX_BODY_BYTES, iterate_numbered, read_unnumbered, record
-from audit.models import ChainHead, LedgerEvent
+from audit.models import LedgerEvent, TreeHead
 from audit.transactions import write_transaction
 from tests.audit_cast import make_event, record_events
 
@@ -25,7 +25,7 @@ def record_and_fail(*events: Event) -> None:
 
 def change_and_record(event: Event) -> None:
     with write_transaction():
-        ChainHead.objects.create(name="change", hash="")
+        TreeHead.objects.create(name="change")
         record(event)
 
 
@@ -37,7 +37,7 @@ def test_it_keeps_every_field_of_an_event() -> None:
     assert (row.event_id, row.type, row.at, row.actor) == (event.id, event.type, event.at, event.actor)
     assert (row.task_id, row.agent_id, row.skill_id) == (event.task_id, event.agent_id, event.skill_id)
     assert (row.decision, row.reason, row.body) == (event.decision, event.reason, event.body)
-    assert (row.seq, row.prev_hash, row.hash) == (None, "", "")
+    assert (row.seq, row.salt, row.private, row.hash) == (None, "", "", "")
 
 
 def test_it_refuses_to_record_outside_a_transaction() -> None:
@@ -69,7 +69,7 @@ def test_it_rolls_back_with_the_change() -> None:
 def test_a_bad_event_fails_the_change_itself(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"."):
         change_and_record(make_event(**changes))
-    assert not ChainHead.objects.exists()
+    assert not TreeHead.objects.exists()
     assert not LedgerEvent.objects.exists()
 
 
@@ -147,3 +147,23 @@ def test_it_pages_through_more_rows_than_one_page_holds() -> None:
         record(*(make_event(n) for n in range(150)))
     assert [row.document["taskId"] for row in read_unnumbered(limit=140)] == [f"t-{n}" for n in range(140)]
     assert list(iterate_numbered(after=0, to=150)) == []
+
+
+def test_what_is_committed_while_it_reads_waits_for_the_next_read() -> None:
+    """A writer's transaction whose ids are spread becomes visible in the midst: all of it is read later, not a part."""
+    with write_transaction():
+        record(*(make_event(n) for n in range(100)))
+    spread = list(LedgerEvent.objects.filter(task_id__in=["t-3", "t-90"]))
+    LedgerEvent.objects.filter(id__in=[row.id for row in spread]).delete()
+    looks: list[str] = []
+
+    def commit_meanwhile(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        looks.append(sql)
+        if len(looks) == 2:
+            LedgerEvent.objects.bulk_create(spread)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(commit_meanwhile):
+        first = [row.document["taskId"] for row in read_unnumbered(limit=500)]
+    assert first == [f"t-{n}" for n in range(100) if n not in (3, 90)]
+    assert len(read_unnumbered(limit=500)) == 100

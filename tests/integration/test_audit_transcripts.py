@@ -12,13 +12,13 @@ from django.core.management import call_command
 from django.db import connection, transaction
 
 from audit import bell, documents, transcript_shipping
+from audit.checking.rebuilding import rebuild
 from audit.documents import TranscriptDocument
 from audit.exceptions import StoreUnavailable
 from audit.models import LedgerEvent, TranscriptEntry
-from audit.queries import read_transcript
-from audit.rebuilding import rebuild
 from audit.sequencer import Sequencer
 from audit.transactions import write_transaction
+from audit.transcript_reading import read_transcript
 from audit.transcripts import MAX_BODY_BYTES, Entry, Kind, record_entries
 from orchestrator_site.embedded import EmbeddedMongo
 from tests.audit_cast import NOW, record_events, wait_until
@@ -157,10 +157,10 @@ def test_a_backlog_of_events_goes_first(transcripts: Any) -> None:
     )
     sequencer = Sequencer("one")
     counts = []
-    for _ in range(3):
+    for _ in range(5):
         sequencer.step()
         counts.append((sequencer.status().shipped_seq, transcripts.count_documents({})))
-    assert counts == [(500, 0), (1000, 0), (1100, 1)]
+    assert counts == [(256, 0), (512, 0), (768, 0), (1024, 0), (1100, 1)]
 
 
 def test_large_entries_are_shipped_a_few_at_a_time(transcripts: Any) -> None:

@@ -104,7 +104,17 @@ FORMS = {"task_form", "run_form", "approval_edit", "agent_edit", "agent_import",
 PAIR = {"agent": FETCHER, "skill": FETCH}
 BODIES = {"permission_keep": PAIR, "explain_draft": PAIR | {"arguments": '{"url": "https://example.com/"}'}}
 HEADERS = {"permission_cell": {"HX-Request": "true"}}  # a fragment; to others the page that holds it
-READS_OF_THE_STORE = {"live", "live_range", "event_list", "event"}  # in test_console_audit
+# In test_console_audit, test_explorer and test_trail_runs.
+READS_OF_THE_STORE = {
+    "event",
+    "event_list",
+    "event_proof",
+    "live",
+    "live_range",
+    "trail_export",
+    "trail_run",
+    "trail_verify",
+}
 FILES = {
     "task_result": Permission.TASKS_READ,
     "task_transcript": Permission.TASKS_READ,
@@ -131,6 +141,7 @@ def address(name: str) -> str:
         "skill_id": "documentParser",
         "name": "result.json",
         "seq": 1,
+        "run_id": "none",
     }
     pattern = next(pattern for pattern in PATTERNS if pattern.name == name)
     wanted = pattern.pattern.converters

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from audit import documents, queries
+from audit import documents
+from audit.exploring import queries
 from audit.models import LedgerEvent
 from audit.sequencer import Sequencer
 from tests.audit_cast import record_events
@@ -150,6 +151,7 @@ def test_with_the_store_away_an_entry_and_a_range_say_so_too() -> None:
 
 @pytest.mark.usefixtures("away")
 def test_with_the_store_away_every_other_page_works_and_warns() -> None:
+    Sequencer(holder="test").step()
     task = make_task()
     for path in ("/", "/tasks/", f"/tasks/{task.id}/", "/approvals/", "/agents/", "/skills/", "/tasks/new/"):
         page = page_of(path, "ada")

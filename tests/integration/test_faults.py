@@ -81,7 +81,7 @@ def assert_whole(server: RunningServer, task_ids: list[str]) -> None:
         " ON d.id = s.decision_id AND d.effect = 'allow' WHERE d.id IS NULL",
     )
     assert undecided == []
-    assert "OK: the chain holds" in server.manage("verify_audit")
+    assert "OK: the log holds" in server.manage("verify_audit")
 
 
 def test_kill_in_the_midst_of_200_tasks(server: RunningServer) -> None:
@@ -120,7 +120,7 @@ def test_kill_of_the_embedded_mongodb_under_load(server: RunningServer) -> None:
 
 def wait_for_audit(server: RunningServer, timeout_seconds: float = 30) -> None:
     deadline = time.monotonic() + timeout_seconds
-    waiting = "SELECT (SELECT COUNT(*) FROM audit_ledgerevent) - (SELECT shipped_seq FROM audit_chainhead)"
+    waiting = "SELECT (SELECT COUNT(*) FROM audit_ledgerevent) - (SELECT shipped_seq FROM audit_treehead)"
     while query(server, waiting)[0][0]:
         assert time.monotonic() < deadline, f"events still wait\n{server.log()}"
         time.sleep(0.1)

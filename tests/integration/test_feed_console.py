@@ -8,13 +8,19 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
+from bson.datetime_ms import DatetimeMS
 from channels.auth import AuthMiddlewareStack
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
+from django.db import DatabaseError
 
-from audit import access, consumers, feed
-from audit.consumers import ConsoleConsumer
+from audit import access
 from audit.events import EventType
+from audit.live import consumers, hub
+from audit.live.consumers import ConsoleConsumer
+from audit.live.items import FeedFilters
+from audit.live.seats import get_seats
+from audit.models import LedgerEvent
 from audit.sequencer import Sequencer
 from tests.audit_cast import open_session, record_events
 
@@ -33,7 +39,7 @@ def readers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def hub_stopped() -> AsyncIterator[None]:
     yield
-    await feed.get_hub().stop()
+    await hub.get_hub().stop()
 
 
 @pytest.fixture
@@ -46,6 +52,9 @@ def trail(audit_store: Any) -> Any:
         while sequencer.step():
             pass
 
+    for name in ("olga", "ana"):
+        open_session(name)
+    LedgerEvent.objects.all().delete()  # the trail begins after its readers were made
     add(5)
     return sync_to_async(add)
 
@@ -59,37 +68,37 @@ class Tab:
             headers.append((b"origin", origin.encode()))
         if cookie:
             headers.append((b"cookie", f"{django_settings.SESSION_COOKIE_NAME}={cookie}".encode()))
-        scope = {
+        self.scope = {
             "type": "websocket",
             "path": "/ws/console/",
             "headers": headers,
             "query_string": b"",
             "subprotocols": [],
         }
-        self.socket = ApplicationCommunicator(APPLICATION, scope)
+        self.socket = ApplicationCommunicator(APPLICATION, self.scope)
 
     async def open(self) -> bool:
         await self.socket.send_input({"type": "websocket.connect"})
-        answer: dict[str, Any] = await self.socket.receive_output(timeout=5)
+        answer: dict[str, Any] = await self.socket.receive_output(timeout=30)
         return bool(answer["type"] == "websocket.accept")
 
     async def say(self, **message: Any) -> None:
         await self.socket.send_input({"type": "websocket.receive", "text": json.dumps(message)})
 
     async def hear(self) -> dict[str, Any]:
-        message = await self.socket.receive_output(timeout=5)
+        message = await self.socket.receive_output(timeout=30)
         assert message["type"] == "websocket.send", message
         return dict(json.loads(message["text"]))
 
     async def hear_close(self) -> int:
-        message = await self.socket.receive_output(timeout=5)
+        message = await self.socket.receive_output(timeout=30)
         assert message["type"] == "websocket.close", message
         await self.close()
         return int(message.get("code", 1000))
 
     async def close(self) -> None:
         await self.socket.send_input({"type": "websocket.disconnect", "code": 1000})
-        await self.socket.wait(timeout=5)
+        await self.socket.wait(timeout=30)
 
 
 async def open_tab(name: str = "olga", **hello: Any) -> Tab:
@@ -116,6 +125,20 @@ async def test_it_greets_replays_and_goes_on_live(trail: Any, hub_stopped: None)
     await tab.say(op="ping")
     assert await tab.hear() == {"op": "pong"}
     await tab.close()
+
+
+async def test_a_date_that_no_calendar_has_does_not_stop_it(trail: Any, audit_store: Any, hub_stopped: None) -> None:
+    await sync_to_async(break_document)(audit_store)
+    tab = await open_tab(last=0)
+    assert (await tab.hear())["op"] == "hello"
+    assert seqs(await tab.hear()) == [1, 2, 3, 4, 5]
+    await tab.close()
+
+
+def break_document(collection: Any) -> None:
+    """Put the third event back with a date that Python cannot hold."""
+    document = collection.find_one_and_delete({"seq": 3})
+    collection.insert_one(document | {"when": DatetimeMS(2**62), "reason": DatetimeMS(2**62)})
 
 
 async def test_without_last_it_starts_at_the_head(trail: Any, hub_stopped: None) -> None:
@@ -227,7 +250,7 @@ async def test_a_user_may_hold_ten_sockets(audit_store: Any) -> None:
     assert await tabs[-2].hear() == {"op": "pong"}
     for tab in tabs:
         await tab.close()
-    assert not consumers._sockets
+    assert not get_seats()._held
 
 
 async def test_it_does_not_outlive_the_session(audit_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,6 +275,33 @@ async def test_it_does_not_outlive_the_account_or_the_right(audit_store: Any, mo
     tab = await open_tab("ana")
     monkeypatch.setattr(access, "may_read", lambda user: False)
     assert await tab.hear_close() == consumers.NOT_ALLOWED
+
+
+async def test_a_check_that_fails_signs_nobody_out(audit_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ConsoleConsumer, "recheck_seconds", 0.05)
+    tab = await open_tab()
+    await tab.say(op="ping")
+    assert await tab.hear() == {"op": "pong"}
+
+    def fail(user: Any) -> bool:
+        raise DatabaseError
+
+    monkeypatch.setattr(access, "may_read", fail)
+    assert await tab.hear_close() == consumers.TRY_AGAIN
+
+
+async def test_a_client_that_leaves_while_it_is_answered_leaves_nothing_behind(trail: Any, hub_stopped: None) -> None:
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0) if messages else {"type": "websocket.disconnect", "code": 1006}
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "websocket.send":
+            raise OSError("the client has left")
+
+    messages = [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": '{"op":"ping"}'}]
+    tab = Tab(await sync_to_async(open_session)("olga"))
+    await APPLICATION(tab.scope, receive, send)
+    assert not get_seats()._held
 
 
 async def test_a_page_that_is_a_little_ahead_of_the_hub_gets_no_doubles(trail: Any, hub_stopped: None) -> None:
@@ -294,5 +344,5 @@ async def test_a_reader_that_is_stuck_is_let_go(trail: Any, hub_stopped: None, m
 
     consumer = Stuck()
     consumer._store_ok = True
-    await asyncio.wait_for(consumer._pump(0, feed.FeedFilters()), 5)
+    await asyncio.wait_for(consumer._pump(0, FeedFilters()), 5)
     assert closed == [consumers.STUCK]

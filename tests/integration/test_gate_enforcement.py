@@ -149,7 +149,6 @@ def test_it_tells_the_ledger_once_a_decision():
         "skillVersion": "1.0",
         "counters": {},
         "detail": "",
-        "traceId": "trace-1",
     }
 
 

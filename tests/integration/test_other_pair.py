@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-AUDIT = ("ledger", "sequencer", "verification", "commands", "transcripts")
+AUDIT = ("backlog", "ledger", "sequencer", "verification", "commands", "transcripts")
+PROOF = ("audit_writers", "proof_tiles", "proof_checkpoints", "proof_publishing")
 API = ("api_tasks", "api_task_reads", "api_files", "api_approvals", "tokens", "accounts", "editing")
 APPROVALS = ("approvals", "approvals_votes", "approvals_edits", "approvals_grants", "approvals_machine")
 GATE = ("usage", "enforcement", *APPROVALS, "publishing")
@@ -21,6 +22,7 @@ POLICY = ("policy_drafts", "policy_pages", "api_policy")
 # What runs, and how many tests that are at least: a suite that was moved away must not pass unseen.
 SUITES = {
     "audit": ([f"tests/integration/test_audit_{name}.py" for name in AUDIT], 80),
+    "proof": ([f"tests/integration/test_{name}.py" for name in PROOF], 45),
     "gate": ([f"tests/integration/test_gate_{name}.py" for name in GATE], 170),
     "policy": ([f"tests/integration/test_{name}.py" for name in POLICY], 44),
     "api": ([f"tests/integration/test_{name}.py" for name in API], 250),

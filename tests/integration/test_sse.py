@@ -10,11 +10,12 @@ import pytest
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
 
-from audit import access, documents, feed, streams
+from audit import access, documents
 from audit.access import Refusal
 from audit.events import EventType
+from audit.live import hub, streams
+from audit.live.streams import TaskEventsConsumer
 from audit.sequencer import Sequencer
-from audit.streams import TaskEventsConsumer
 from tests.audit_cast import record_events
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -35,7 +36,7 @@ async def check_token(headers: Mapping[str, str], task_id: str) -> Refusal | Non
 async def door(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     monkeypatch.setattr(access, "check_stream", check_token)
     yield
-    await feed.get_hub().stop()
+    await hub.get_hub().stop()
     assert len(streams._open_streams) == 0
 
 
@@ -71,24 +72,24 @@ class Reader:
 
     async def open(self) -> int:
         await self.call.send_input({"type": "http.request", "body": b"", "more_body": False})
-        start = await self.call.receive_output(timeout=5)
+        start = await self.call.receive_output(timeout=30)
         self.headers = dict(start["headers"])
         return int(start["status"])
 
-    async def read(self, *, until: str = "", seconds: float = 5.0) -> str:
+    async def read(self, *, until: str = "", seconds: float = 30.0) -> str:
         """Read until the text is there, or to the end of the stream."""
         async with asyncio.timeout(seconds):
             while not until or until not in self.text:
                 part = await self.call.receive_output(timeout=seconds)
                 self.text += part["body"].decode()
                 if not part["more_body"]:
-                    await self.call.wait(timeout=5)
+                    await self.call.wait(timeout=30)
                     break
         return self.text
 
     async def leave(self) -> None:
         await self.call.send_input({"type": "http.disconnect"})
-        await self.call.wait(timeout=5)
+        await self.call.wait(timeout=30)
 
     def events(self) -> list[dict[str, Any]]:
         blocks = [dict(line.split(": ", 1) for line in block.split("\n")) for block in self.text.split("\n\n") if block]
@@ -168,7 +169,7 @@ async def test_a_client_that_leaves_is_noticed(trail: Any) -> None:
     assert len(streams._open_streams) == 1
     await reader.leave()
     assert len(streams._open_streams) == 0
-    assert feed.get_hub()._watchers == {}
+    assert hub.get_hub()._watchers == {}
 
 
 async def test_a_token_that_is_revoked_ends_the_stream(trail: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from agents.models import Step, Task
-from audit import documents, queries
+from audit import documents
+from audit.exploring import queries
 from audit.models import LedgerEvent, TranscriptEntry
 from tests.integration.api_cast import api_of, api_world, events_of, problem_of
 from tests.integration.console_cast import console_world, make_task, sign_in, text_of

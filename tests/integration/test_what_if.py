@@ -9,12 +9,13 @@ import pytest
 from django.utils import timezone
 
 from agents.models import Task
-from audit.models import LedgerEvent
+from audit import background
+from audit.models import LedgerEvent, RunState
 from tests.integration.gate_cast import AGENT, SKILL, ask, in_threads, judge, make_call, publish, rule
 from toolgate.approvals import decide_approval
 from toolgate.exceptions import PolicyInvalid, TooManyWhatIfs, VersionMissing, WhatIfNotFound
 from toolgate.in_force import forget_policy
-from toolgate.models import DecisionRecord, WhatIf, WhatIfState
+from toolgate.models import DecisionRecord, WhatIf
 from toolgate.replay import runs
 from toolgate.types import Effect
 
@@ -53,7 +54,7 @@ def flips(done: WhatIf) -> dict[str, int]:
 def test_it_counts_what_a_rule_would_have_turned() -> None:
     make_history()
     done = what_if(ALLOW, DENY)
-    assert (done.state, done.total, done.done, flips(done)) == (WhatIfState.DONE, 5, 5, {"allow_deny": 2})
+    assert (done.state, done.total, done.done, flips(done)) == (RunState.DONE, 5, 5, {"allow_deny": 2})
     assert done.result["byAgent"][0]["key"] == AGENT
     assert [row["key"] for row in done.result["byRule"]] == ["no-tests"]
     first = done.result["samples"][0]
@@ -187,14 +188,14 @@ def test_a_person_has_few_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     make_history()
     monkeypatch.setattr(runs, "AT_ONCE_ROWS", 1)
     for _ in range(runs.MAX_OPEN):
-        assert what_if(ALLOW, DENY).state == WhatIfState.WAITING
+        assert what_if(ALLOW, DENY).state == RunState.WAITING
     with pytest.raises(TooManyWhatIfs):
         what_if(ALLOW, DENY)
-    assert what_if(ALLOW, DENY, by="bob").state == WhatIfState.WAITING
+    assert what_if(ALLOW, DENY, by="bob").state == RunState.WAITING
     while runs.run_due():
         pass
-    assert set(WhatIf.objects.values_list("state", flat=True)) == {WhatIfState.DONE}
-    assert what_if(ALLOW, DENY).state == WhatIfState.WAITING
+    assert set(WhatIf.objects.values_list("state", flat=True)) == {RunState.DONE}
+    assert what_if(ALLOW, DENY).state == RunState.WAITING
 
 
 # --- runners ----------------------------------------------------------------------------------------------------------
@@ -204,7 +205,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> WhatIf:
     make_history()
     monkeypatch.setattr(runs, "AT_ONCE_ROWS", 1)
     monkeypatch.setattr(runs, "CHECK_ROWS", 1)
-    monkeypatch.setattr(runs, "BEAT_SECONDS", 0.0)
+    monkeypatch.setattr(background, "BEAT_SECONDS", 0.0)
     return what_if(ALLOW, DENY)
 
 
@@ -232,17 +233,17 @@ def test_a_killed_runners_work_is_taken_over_once_it_is_stale(large: WhatIf) -> 
     with pytest.raises(Killed):
         runs.run_due(is_stopping=die_at(3))
     half = runs.get_what_if(large.id)
-    assert half.state == WhatIfState.RUNNING
+    assert half.state == RunState.RUNNING
     assert 0 < half.done < half.total
     assert runs.run_due() is None  # it might still be alive
-    later = timezone.now() + runs.STALE + timedelta(seconds=1)
+    later = timezone.now() + background.STALE + timedelta(seconds=1)
     assert runs.run_due(clock=lambda: later) == large.id
     done = runs.get_what_if(large.id)
-    assert (done.state, flips(done)) == (WhatIfState.DONE, {"allow_deny": 2})
+    assert (done.state, flips(done)) == (RunState.DONE, {"allow_deny": 2})
 
 
 def test_a_runner_that_was_taken_over_keeps_nothing(large: WhatIf) -> None:
-    later = timezone.now() + runs.STALE + timedelta(seconds=1)
+    later = timezone.now() + background.STALE + timedelta(seconds=1)
 
     looked = []
 
@@ -253,15 +254,15 @@ def test_a_runner_that_was_taken_over_keeps_nothing(large: WhatIf) -> None:
     runs.run_due(is_stopping=be_overtaken)
     assert len(looked) == 1  # it notices at its first beat
     done = runs.get_what_if(large.id)
-    assert (done.state, done.ended_at) == (WhatIfState.DONE, later)
+    assert (done.state, done.ended_at) == (RunState.DONE, later)
 
 
 def test_a_worker_that_stops_gives_it_back(large: WhatIf) -> None:
     runs.run_due(is_stopping=lambda: True)
     back = runs.get_what_if(large.id)
-    assert (back.state, back.done, back.beat_at) == (WhatIfState.WAITING, 0, None)
+    assert (back.state, back.done, back.beat_at) == (RunState.WAITING, 0, None)
     assert runs.run_due() == large.id
-    assert state_of(large) == WhatIfState.DONE
+    assert state_of(large) == RunState.DONE
 
 
 def test_of_many_runners_one_runs_it(large: WhatIf, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +275,7 @@ def test_of_many_runners_one_runs_it(large: WhatIf, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(runs, "_replay", note)
     in_threads(8, lambda _: runs.run_what_if(large.id))
-    assert (len(ran), state_of(large)) == (1, WhatIfState.DONE)
+    assert (len(ran), state_of(large)) == (1, RunState.DONE)
 
 
 def test_a_failure_is_kept_and_told(large: WhatIf, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +285,7 @@ def test_a_failure_is_kept_and_told(large: WhatIf, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(runs, "write_report", fail)
     runs.run_due()
     failed = runs.get_what_if(large.id)
-    assert (failed.state, failed.error) == (WhatIfState.FAILED, "ValueError: out of luck")
+    assert (failed.state, failed.error) == (RunState.FAILED, "ValueError: out of luck")
     assert failed.ended_at is not None
     assert runs.run_due() is None
 

@@ -20,7 +20,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 LOGIN = "/accounts/login/"
 # The switch of the theme is on the login page too: it sets a cookie and shows nothing.
 OPEN = {"/health", "/ready", LOGIN, "/theme/"}
-SAMPLES = {"int": "1"}  # a value by the kind of an address's argument; anything will do for the others
+SAMPLES = {"int": "1", "number": "1"}  # a value by the kind of an address's argument; anything will do for the others
 
 
 def walk(patterns: list[URLPattern | URLResolver], prefix: str = "/") -> Iterator[tuple[str, URLPattern]]:
@@ -149,6 +149,7 @@ def test_these_tests_know_every_route_of_the_loop(application: Any) -> None:
     routers = application.app.application_mapping
     assert [str(route.pattern) for route in routers["http"].routes] == [
         r"^api/tasks/(?P<task_id>[a-zA-Z0-9._-]{1,64})/events$",
+        r"^audit/export/(?P<run_id>[0-9a-f]{32})/entries$",
         "metrics",
         "",
     ]
@@ -167,9 +168,18 @@ async def test_streams_and_scrapes_are_closed_to_the_anonymous(
     scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": headers}
     caller = ApplicationCommunicator(application, scope)
     await caller.send_input({"type": "http.request", "body": b"", "more_body": False})
-    start = await caller.receive_output(timeout=5)
+    start = await caller.receive_output(timeout=30)
     assert start["status"] == 401
     assert (b"www-authenticate", b"Bearer") in [(name.lower(), value) for name, value in start["headers"]]
+
+
+async def test_an_export_is_closed_to_the_anonymous(open_world: None, application: Any) -> None:
+    path = f"/audit/export/{'0' * 32}/entries"
+    for cookie in (b"", b"sessionid=nonsense"):
+        headers = [(b"host", b"127.0.0.1"), (b"cookie", cookie)]
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": headers}
+        caller = ApplicationCommunicator(application, scope)
+        assert (await caller.receive_output(timeout=30))["status"] == 403
 
 
 @pytest.mark.parametrize("origin", [b"http://127.0.0.1", b"http://evil.example", b""])
@@ -181,9 +191,9 @@ async def test_sockets_are_closed_to_the_anonymous(
     scope = {"type": "websocket", "path": path, "query_string": b"", "headers": headers, "subprotocols": []}
     socket = ApplicationCommunicator(application, scope)
     await socket.send_input({"type": "websocket.connect"})
-    answer = await socket.receive_output(timeout=5)
+    answer = await socket.receive_output(timeout=30)
     if answer["type"] == "websocket.accept":  # only to be told why it is closed
-        answer = await socket.receive_output(timeout=5)
+        answer = await socket.receive_output(timeout=30)
     assert answer["type"] == "websocket.close"
     assert answer.get("code", 1000) in {4401, 4403, 4404, 1000}
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from audit import bell
+from audit.events import EventType
 from audit.exceptions import StoreUnavailable
-from audit.feed import MAX_ITEMS, Hub
-from audit.feed_items import FeedFilters, read_filters, to_item
+from audit.live.hub import MAX_ITEMS, Hub
+from audit.live.items import FeedFilters, read_filters, to_item
 
 NO_FILTERS = FeedFilters()
 
@@ -30,6 +31,7 @@ class FakeStore:
     def __init__(self, *seqs: int) -> None:
         self.events = {seq: make_wire(seq) for seq in seqs}
         self.away = False
+        self.numbered = 2**53  # how far the ledger gave numbers out
         self.reads = 0
 
     def add(self, *seqs: int, **changes: Any) -> None:
@@ -40,9 +42,9 @@ class FakeStore:
         self._check()
         return [self.events[seq] for seq in range(after + 1, min(to, after + limit) + 1) if seq in self.events]
 
-    def get_head_seq(self) -> int:
+    def find_end(self) -> int:
         self._check()
-        return max(self.events, default=0)
+        return min(self.numbered, max(self.events, default=0))
 
     def _check(self) -> None:
         self.reads += 1
@@ -56,7 +58,7 @@ async def start() -> AsyncIterator[Callable[..., Any]]:
     hubs: list[Hub] = []
 
     async def start_hub(store: FakeStore, **options: Any) -> Hub:
-        hub = Hub(read_range=store.read_range, get_head_seq=store.get_head_seq, **{"poll_seconds": 0.05} | options)
+        hub = Hub(read_range=store.read_range, find_end=store.find_end, **{"poll_seconds": 0.05} | options)
         hub.start()
         hubs.append(hub)
         return hub
@@ -73,7 +75,7 @@ async def reach(hub: Hub, head: int) -> None:
 
 
 def frames(hub: Hub, cursor: int, filters: FeedFilters = NO_FILTERS) -> list[dict[str, Any]]:
-    return [json.loads(frame) for frame in hub.collect(cursor, filters)]
+    return [json.loads(frame) for frame in hub.collect(cursor, filters).frames]
 
 
 def seqs(frame: dict[str, Any]) -> list[int]:
@@ -195,6 +197,21 @@ async def test_a_number_that_never_comes_is_shown_as_a_gap(start: Any) -> None:
         assert [frame["op"] for frame in frames(hub, 4)] == ["ev"]
 
 
+async def test_what_came_before_a_gap_is_told_before_it(start: Any) -> None:
+    """A screen that comes back takes nothing that is older than what it was told last."""
+    store = FakeStore(1)
+    hub = await start(store, hole_seconds=0.1)
+    with hub.reading():
+        await hub.wait_ready()
+        store.add(2, 3, 6, 7)
+        await reach(hub, 7)
+        before, gap, after = frames(hub, 1)
+        assert (seqs(before), before["head"]) == ([2, 3], 3)
+        assert gap == {"op": "gap", "after": 3, "to": 5}
+        assert (seqs(after), after["head"]) == ([6, 7], 7)
+        assert [(frame["op"], frame.get("after")) for frame in frames(hub, 4)] == [("gap", 4), ("ev", None)]
+
+
 async def test_a_hole_wider_than_a_window_does_not_stop_it(start: Any) -> None:
     store = FakeStore(1)
     hub = await start(store, hole_seconds=0.05)
@@ -216,6 +233,73 @@ async def test_filters_narrow_the_items_but_not_the_head(start: Any) -> None:
         assert (seqs(frame), frame["head"]) == ([3], 4)
         (frame,) = frames(hub, 1, read_filters({"taskId": ["t-8", "t-9"]}))
         assert (seqs(frame), frame["head"]) == ([], 4)
+
+
+async def test_the_heartbeat_moves_the_head_and_shows_only_to_those_who_ask(start: Any) -> None:
+    store = FakeStore(1)
+    hub = await start(store)
+    with hub.reading():
+        await hub.wait_ready()
+        store.add(2, 3, type="sequencer.beat", agentId=None, decision=None)
+        await reach(hub, 3)
+        assert [(seqs(frame), frame["head"]) for frame in frames(hub, 1)] == [([], 3)]
+        assert not hub.collect(1, NO_FILTERS).tells
+        assert seqs(frames(hub, 1, read_filters({"type": "sequencer.beat"}))[0]) == [2, 3]
+
+
+async def test_a_forged_number_beyond_the_ledger_leads_nobody_astray(start: Any) -> None:
+    store = FakeStore(1)
+    hub = await start(store, hole_seconds=0.01)
+    with hub.reading():
+        await hub.wait_ready()
+        store.numbered = 1
+        store.add(3, 400, 2**60)
+        await asyncio.sleep(0.3)
+        assert hub.head == 1
+        store.numbered = 2
+        store.add(2)
+        await reach(hub, 2)
+        assert [seqs(frame) for frame in frames(hub, 1)] == [[2, 3]]
+
+
+TAMPERED: list[dict[str, Any]] = [
+    {"type": None}, {"type": {"$x": [1]}}, {"type": 7, "agentId": None}, {"actor": None, "agentId": None, "body": None},
+    {"actor": {"x": 1}, "agentId": ["y"]}, {"at": None}, {"at": 5.5}, {"taskId": b"\xff"}, {"skillId": "{0.__class__}"},
+    {"decision": ["allow"]}, {"body": []}, {"body": "text"}, {"body": {"kind": ["review"]}}, {"agentId": "x" * 10**6},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", TAMPERED, ids=str)
+async def test_no_document_stops_the_feed(start: Any, changes: dict[str, Any]) -> None:
+    store = FakeStore(1)
+    hub = await start(store)
+    with hub.reading():
+        await hub.wait_ready()
+        store.add(2, **changes)
+        store.add(3)
+        await reach(hub, 3)
+        (frame,) = frames(hub, 1)
+        assert seqs(frame) == [2, 3]
+        assert len(json.dumps(frame)) < 3_000
+
+
+@pytest.mark.parametrize("seq", [None, "2", 2.5, 2.0])
+async def test_a_number_that_was_made_none_is_a_gap(start: Any, seq: Any) -> None:
+    store = FakeStore(1)
+    hub = await start(store, hole_seconds=0.05)
+    with hub.reading():
+        await hub.wait_ready()
+        store.events[2] = make_wire(2) | {"seq": seq}
+        store.add(3)
+        await reach(hub, 3)
+        gap, frame = frames(hub, 1)
+        assert (gap["after"], gap["to"], seqs(frame)) == (1, 2, [3])
+
+
+def test_an_item_holds_nothing_of_the_body() -> None:
+    secret = {"kind": "call", "arguments": {"token": "hunter2"}, "result": "hunter2"}
+    for type_ in EventType:
+        assert "hunter2" not in json.dumps(to_item(make_wire(1, type=type_.value, body=secret)))
 
 
 async def test_a_store_that_goes_away_is_told_and_loses_nothing(start: Any) -> None:
@@ -273,6 +357,11 @@ async def test_five_hundred_readers_all_get_everything_in_order(start: Any) -> N
     assert all(mine == list(range(1, 1_001)) for mine in received)
 
 
+def test_an_erased_person_is_not_shown_as_the_system() -> None:
+    item = to_item(make_wire(1, type="task.submitted") | {"actor": None})
+    assert item["text"] == "was given a task by an erased person"
+
+
 @pytest.mark.parametrize(
     ("changes", "subject", "text"),
     [
@@ -300,8 +389,6 @@ def test_an_item_reads_as_a_sentence(changes: dict[str, Any], subject: str, text
 
 
 def test_every_event_type_has_a_text_of_its_own() -> None:
-    from audit.events import EventType
-
     texts = {to_item(make_wire(1, type=type_.value))["text"] for type_ in EventType}
     assert len(texts) == len(EventType)
     assert not texts & set(EventType)
@@ -334,3 +421,12 @@ def test_a_type_that_ends_in_a_dot_means_all_that_begin_so() -> None:
     filters = read_filters({"type": ["task.", "run.lost"]})
     items = [make_wire(1, type=type_) for type_ in ("task.failed", "run.lost", "run.started")]
     assert [item["type"] for item in items if filters.let_through(item)] == ["task.failed", "run.lost"]
+
+
+async def test_a_reader_that_asks_for_ever_other_filters_fills_no_memory(start: Any) -> None:
+    hub = await start(FakeStore(1, 2, 3))
+    with hub.reading():
+        await hub.wait_ready()
+        for number in range(1_000):
+            assert hub.collect(1, FeedFilters(tasks=frozenset({f"t-{number}"}))).frames
+        assert len(hub._batches) < 200

@@ -1,6 +1,7 @@
 """Ask people: open the one question about a call, beside the parking of its task."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -60,12 +61,14 @@ def open_approval(
         rule_id=verdict.rule_id if verdict else "",
         terms=write_terms(terms),
         submitted_by=call.submitted_by,
+        trace_id=call.trace_id,
         four_eyes=verdict is None or any(one.four_eyes for one in terms),
         created_at=call.now,
         expires_at=call.now + timedelta(seconds=seconds),
         sla_at=call.now + timedelta(seconds=count_sla_seconds(terms)),
     )
-    record(approval_event(EventType.APPROVAL_ASKED, approval, at=call.now, actor=f"agent:{agent_id}"))
+    event = approval_event(EventType.APPROVAL_ASKED, approval, at=call.now, actor=f"agent:{agent_id}")
+    record(replace(event, id=approval.id, cause_id=verdict.decision_id if verdict else call.cause_id))
     transaction.on_commit(partial(metrics.count_question, agent_id, task_type))
     return approval
 

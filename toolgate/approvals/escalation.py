@@ -5,11 +5,12 @@ from functools import partial
 
 from django.db import transaction
 
+from audit.context import SYSTEM
 from audit.events import EventType
 from audit.ledger import record
 from audit.transactions import write_transaction
 from toolgate import metrics
-from toolgate.approvals.states import SYSTEM, approval_event
+from toolgate.approvals.states import approval_event
 from toolgate.models import Approval, ApprovalState
 
 

@@ -5,11 +5,13 @@ asks again. Deny rules, limits and stops hold as ever.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db.models import F
 
+from audit.context import SYSTEM, current_cause
 from audit.events import Event, EventType
 from audit.ids import new_id
 from audit.ledger import record
@@ -20,8 +22,6 @@ from toolgate.in_force import policy_in_force
 from toolgate.models import Approval, Grant, PolicyVersion
 from toolgate.policy import read_policy, rule_digest
 from toolgate.types import Call, Decision
-
-SYSTEM = "system"
 
 
 def give_grant(
@@ -40,7 +40,8 @@ def give_grant(
         created_at=now,
         expires_at=now + timedelta(seconds=seconds),
     )
-    record(_event(EventType.GRANT_GIVEN, grant, at=now, actor=f"user:{users[-1]}"))
+    event = _event(EventType.GRANT_GIVEN, grant, at=now, actor=f"user:{users[-1]}")
+    record(replace(event, id=grant.id, trace_id=approval.trace_id, cause_id=approval.id))
     return grant
 
 
@@ -149,5 +150,6 @@ def _event(type_: EventType, grant: Grant, *, at: datetime, actor: str) -> Event
         task_id=grant.task_id,
         agent_id=grant.agent_id,
         skill_id=grant.skill_id,
+        cause_id=current_cause() or grant.id,
         body=body,
     )

@@ -13,6 +13,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 
+from audit.context import SYSTEM, caused_by
 from audit.events import Event, EventType
 from audit.ledger import record
 from audit.transactions import write_transaction
@@ -24,7 +25,6 @@ from toolgate.signals import approval_decided
 CALL = "call"
 STEP_UNKNOWN = "step_unknown"
 REVIEW = "review"  # of an agent's report, before its task counts as done
-SYSTEM = "system"
 OPEN_STATES = (ApprovalState.PENDING, ApprovalState.APPROVED)
 
 _EVENTS = {
@@ -40,23 +40,30 @@ def close(
     approval: Approval, state: ApprovalState, *, now: datetime, decided_by: str = "", note: str = "", **columns: Any
 ) -> bool:
     """Move a pending approval, tell the receivers inside this transaction; False if another was first."""
-    if not move(approval, state, now=now, decided_by=decided_by, decided_at=now, note=note, **columns):
+    event = _move(approval, state, now=now, decided_by=decided_by, decided_at=now, note=note, **columns)
+    if event is None:
         return False
     seconds = (now - approval.created_at).total_seconds()
     transaction.on_commit(partial(metrics.observe_answer, state.value, seconds))
-    approval_decided.send(sender=Approval, approval=approval, now=now)
+    with caused_by(event.id):
+        approval_decided.send(sender=Approval, approval=approval, now=now)
     return True
 
 
 def move(approval: Approval, state: ApprovalState, *, now: datetime, **columns: Any) -> bool:
     """Change the state if it still is what it was read as, with its event; False if another was first."""
+    return _move(approval, state, now=now, **columns) is not None
+
+
+def _move(approval: Approval, state: ApprovalState, *, now: datetime, **columns: Any) -> Event | None:
     if not Approval.objects.filter(id=approval.id, state=approval.state).update(state=state, **columns):
-        return False
+        return None
     for name, value in {"state": state.value, **columns}.items():
         setattr(approval, name, value)
     actor = f"user:{approval.decided_by}" if columns.get("decided_by") else SYSTEM
-    record(approval_event(_EVENTS[state], approval, at=now, actor=actor))
-    return True
+    event = approval_event(_EVENTS[state], approval, at=now, actor=actor)
+    record(event)
+    return event
 
 
 def expire_due(now: datetime, *, limit: int = 100) -> list[Approval]:
@@ -89,7 +96,7 @@ def current_version() -> int:
 
 
 def approval_event(type_: EventType, approval: Approval, *, at: datetime, actor: str, **more: Any) -> Event:
-    """Return an event about `approval`; `more` are further members of its body."""
+    """Return an event about `approval`, led to by its question; `more` are further members of its body."""
     body = {
         "approvalId": approval.id,
         "kind": approval.kind,
@@ -108,5 +115,7 @@ def approval_event(type_: EventType, approval: Approval, *, at: datetime, actor:
         task_id=approval.task_id,
         agent_id=approval.agent_id,
         skill_id=approval.skill_id,
+        trace_id=approval.trace_id,
+        cause_id=approval.id,
         body=body,
     )

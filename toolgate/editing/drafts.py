@@ -8,11 +8,13 @@ Whoever edits a draft holds its row, so that two windows of one person come one 
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
 
+from audit.context import caused_by
 from audit.events import Event, EventType
 from audit.ids import new_id
 from audit.ledger import record
@@ -125,7 +127,9 @@ def _write_rules(
         **diff_rules(read_rules(draft.base_version), wire).to_ids(),
         **more,
     }
-    record(_event(EventType.POLICY_DRAFTED, draft, now=now, body=body))
+    event = _event(EventType.POLICY_DRAFTED, draft, now=now, body=body)
+    is_first = draft.revision == 1
+    record(replace(event, id=draft.id, cause_id="") if is_first else event)
     return draft
 
 
@@ -153,7 +157,9 @@ def publish_draft(author: str, *, reason: str, revision: int, now: datetime) -> 
             raise DraftConflict
         if draft.rules == read_rules(draft.base_version):
             raise NothingToPublish(draft.base_version)
-        version = publish_policy(draft.rules, author=author, reason=reason, base_version=draft.base_version, now=now)
+        with caused_by(draft.id):
+            base = draft.base_version
+            version = publish_policy(draft.rules, author=author, reason=reason, base_version=base, now=now)
         PolicyDraft.objects.filter(id=draft.id).update(closed_at=now, published_as=version.number)
         return version
 
@@ -190,4 +196,4 @@ def _hold_draft(author: str) -> PolicyDraft:
 
 
 def _event(type_: EventType, draft: PolicyDraft, *, now: datetime, body: Mapping[str, Any]) -> Event:
-    return Event(type=type_, at=now, actor=f"user:{draft.author}", body=body)
+    return Event(type=type_, at=now, actor=f"user:{draft.author}", cause_id=draft.id, body=body)

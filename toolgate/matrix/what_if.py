@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from audit.models import RunState
 from toolgate.exceptions import GateError
-from toolgate.models import PolicyDraft, WhatIf, WhatIfState
+from toolgate.models import PolicyDraft, WhatIf
 from toolgate.policy import policy_digest, read_policy
 from toolgate.replay.runs import find_latest, start_what_if
 
@@ -48,7 +49,7 @@ def find_note(draft: PolicyDraft) -> Note | None:
 def read_note(what_if: WhatIf) -> Note:
     """Return a replay as one line says it."""
     days = None if what_if.since is None else round((what_if.created_at - what_if.since) / timedelta(days=1))
-    if what_if.state != WhatIfState.DONE:
+    if what_if.state != RunState.DONE:
         return Note(what_if_id=what_if.id, days=days, calls=None)
     flips = what_if.result["flips"]
     became = {

@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from audit.background import OPEN
 from toolgate.reading import read_body, read_query
 from toolgate.replay import runs, trials
 from toolgate.replay.wire import ShadowPage, WhatIfBody, WhatIfWire, trial_to_wire, what_if_to_wire
@@ -30,7 +31,7 @@ class WhatIfCollection(APIView):
             since=None if body.since_days is None else now - timedelta(days=body.since_days),
             now=now,
         )
-        status = 202 if what_if.state in runs.OPEN else 200
+        status = 202 if what_if.state in OPEN else 200
         headers = {"Location": f"/api/policy/what-if/{what_if.id}"}
         return Response(what_if_to_wire(what_if), status=status, headers=headers)
 

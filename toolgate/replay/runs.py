@@ -1,24 +1,24 @@
 """What-ifs: asked for, run at once or by a worker, taken over from a dead one, kept with their report."""
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import batched
 from time import monotonic
 from typing import Any
 
-from django.db import DatabaseError, connections
-from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from audit import background
+from audit.background import OPEN, Clock, Hold, filter_due, go_on, see_through
 from audit.events import Event, EventType
 from audit.ids import new_id
 from audit.ledger import record
+from audit.models import RunState
 from audit.transactions import write_transaction
 from toolgate.editing.versions import get_newest, read_rules
 from toolgate.exceptions import TooManyWhatIfs, WhatIfNotFound
 from toolgate.fleet import TaskFacts, get_fleet
-from toolgate.models import WhatIf, WhatIfState
+from toolgate.models import WhatIf
 from toolgate.policy import Rule, dump_policy, policy_digest, read_policy
 from toolgate.records import restore_resource
 from toolgate.replay.report import Report, Tally, write_report
@@ -28,28 +28,9 @@ from toolgate.replay.simulation import PairReplay
 
 AT_ONCE_ROWS = 100_000  # replayed while the asker waits: about two seconds
 MAX_OPEN = 3  # what-ifs of one person that wait or run
-BEAT_SECONDS = 0.5
-STALE = timedelta(seconds=30)  # silent for so long, a runner is taken for dead
 CHECK_ROWS = 1_000
 TASKS_A_QUERY = 500
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-OPEN = (WhatIfState.WAITING, WhatIfState.RUNNING)
-
-log = logging.getLogger(__name__)
-
-Clock = Callable[[], datetime]
-
-
-class _Stopped(Exception):
-    """The process ends: another runner takes the what-if from its start."""
-
-
-class _Lost(Exception):
-    """Another runner has taken the what-if over; it keeps nothing of this one."""
-
-
-def _go_on() -> bool:
-    return False
 
 
 # --- ask --------------------------------------------------------------------------------------------------------
@@ -81,9 +62,9 @@ def start_what_if(
     if what_if.total > AT_ONCE_ROWS:
         _open(what_if, now=now)
     else:
-        what_if.state, what_if.beat_at = WhatIfState.RUNNING, now  # held from the start: no worker is quicker
+        what_if.state, what_if.beat_at = RunState.RUNNING, now  # held from the start: no worker is quicker
         _open(what_if, now=now)
-        _see_through(_Run(what_if, clock=timezone.now, is_stopping=_go_on))
+        see_through(Hold(what_if), _replay)
     return get_what_if(what_if.id)
 
 
@@ -99,7 +80,8 @@ def _open(what_if: WhatIf, *, now: datetime) -> None:
             "since": what_if.since.isoformat() if what_if.since else None,
             "decisions": what_if.total,
         }
-        record(Event(type=EventType.POLICY_REPLAYED, at=now, actor=f"user:{what_if.asked_by}", body=body))
+        actor = f"user:{what_if.asked_by}"
+        record(Event(type=EventType.POLICY_REPLAYED, at=now, actor=actor, body=body, id=what_if.id))
 
 
 # --- read -------------------------------------------------------------------------------------------------------
@@ -118,22 +100,16 @@ def get_what_if(what_if_id: str) -> WhatIf:
 
 def find_latest(digest: str) -> WhatIf | None:
     """Return the newest what-if of these rules that is done, None if there is none."""
-    return WhatIf.objects.filter(digest=digest, state=WhatIfState.DONE).order_by("-created_at").first()
+    return WhatIf.objects.filter(digest=digest, state=RunState.DONE).order_by("-created_at").first()
 
 
 def list_due(now: datetime) -> list[str]:
     """Return the ids of what waits for a runner, or was left by a dead one; the oldest first."""
-    return list(_due(now).values_list("id", flat=True)[:MAX_OPEN])
-
-
-def _due(now: datetime) -> QuerySet[WhatIf]:
-    left = Q(state=WhatIfState.RUNNING, beat_at__lt=now - STALE)
-    # The first condition is the partial index's: the list of all what-ifs only grows.
-    return WhatIf.objects.filter(Q(state__in=OPEN), Q(state=WhatIfState.WAITING) | left).order_by("created_at", "id")
+    return background.list_ids(filter_due(WhatIf.objects.all(), now))
 
 
 # --- run --------------------------------------------------------------------------------------------------------
-def run_due(*, clock: Clock = timezone.now, is_stopping: Callable[[], bool] = _go_on) -> str | None:
+def run_due(*, clock: Clock = timezone.now, is_stopping: Callable[[], bool] = go_on) -> str | None:
     """Run the next what-if that is due, to its end; return its id, None if there is none.
 
     Once `is_stopping` says so, it is given back within a thousand rows.
@@ -144,94 +120,23 @@ def run_due(*, clock: Clock = timezone.now, is_stopping: Callable[[], bool] = _g
     return what_if_id
 
 
-def run_due_apart(*, clock: Clock, is_stopping: Callable[[], bool]) -> None:
-    """Do `run_due` on a thread that somebody else lends: its connection is closed afterwards."""
-    try:
-        run_due(clock=clock, is_stopping=is_stopping)
-    except DatabaseError:
-        log.warning("the store is away", extra={"action": "what-if.store-away"})
-    finally:
-        connections.close_all()
-
-
-def run_what_if(what_if_id: str, *, clock: Clock = timezone.now, is_stopping: Callable[[], bool] = _go_on) -> None:
+def run_what_if(what_if_id: str, *, clock: Clock = timezone.now, is_stopping: Callable[[], bool] = go_on) -> None:
     """Run one what-if in this thread, unless somebody else runs it; what goes wrong is kept in its row."""
-    run = _claim(what_if_id, clock=clock, is_stopping=is_stopping)
-    if run is not None:
-        _see_through(run)
+    due = filter_due(WhatIf.objects.filter(id=what_if_id), clock())
+    hold = background.claim(due, clock=clock, is_stopping=is_stopping)
+    if hold is not None:
+        see_through(hold, _replay)
 
 
-def _see_through(run: "_Run") -> None:
-    extra = {"what_if_id": run.what_if.id}
-    try:
-        run.finish(_replay(run))
-    except _Lost:
-        log.warning("a what-if was taken over", extra={"action": "what-if.lost", **extra})
-    except _Stopped:
-        run.end(state=WhatIfState.WAITING, beat_at=None, done=0)
-    except Exception as error:  # the edge of the runner: whoever asked has to be told
-        log.exception("a what-if failed", extra={"action": "what-if.failed", **extra})
-        run.end(state=WhatIfState.FAILED, ended_at=run.clock(), error=f"{type(error).__name__}: {error}"[:500])
-
-
-class _Run:
-    """One runner's hold on a what-if: every write is bound to its own last beat."""
-
-    def __init__(self, what_if: WhatIf, *, clock: Clock, is_stopping: Callable[[], bool]) -> None:
-        self.what_if = what_if
-        self.clock = clock
-        self._is_stopping = is_stopping
-        self._beaten = monotonic()
-
-    def beat(self, done: int) -> None:
-        """Say how far it is, now and then. Raises: _Stopped, _Lost."""
-        if self._is_stopping():
-            raise _Stopped
-        if monotonic() - self._beaten >= BEAT_SECONDS:
-            self._beaten = monotonic()
-            self._write(beat_at=self.clock(), done=min(done, self.what_if.total))
-
-    def finish(self, report: Report) -> None:
-        """Keep the report. Raises: _Lost."""
-        self._write(state=WhatIfState.DONE, ended_at=self.clock(), done=self.what_if.total, result=report)
-
-    def end(self, **columns: Any) -> None:
-        """Let go of it; if it is no longer held, or cannot be written, others will find it."""
-        try:
-            self._write(**columns)
-        except Exception:  # the store is away, or somebody else has it
-            log.warning("a what-if was not let go of", extra={"action": "what-if.held", "what_if_id": self.what_if.id})
-
-    def _write(self, **columns: Any) -> None:
-        mine = WhatIf.objects.filter(id=self.what_if.id, state=WhatIfState.RUNNING, beat_at=self.what_if.beat_at)
-        with write_transaction():
-            if not mine.update(**columns):
-                raise _Lost
-        self.what_if.beat_at = columns.get("beat_at", self.what_if.beat_at)
-
-
-def _claim(what_if_id: str, *, clock: Clock, is_stopping: Callable[[], bool]) -> _Run | None:
-    now = clock()
-    what_if = _due(now).filter(id=what_if_id).first()
-    if what_if is None:
-        return None
-    same = WhatIf.objects.filter(id=what_if.id, state=what_if.state, beat_at=what_if.beat_at)
-    with write_transaction():
-        if not same.update(state=WhatIfState.RUNNING, beat_at=now, done=0):
-            return None
-    what_if.beat_at = now
-    return _Run(what_if, clock=clock, is_stopping=is_stopping)
-
-
-def _replay(run: _Run) -> Report:
-    what_if, started = run.what_if, monotonic()
+def _replay(hold: Hold[WhatIf]) -> Report:
+    what_if, started = hold.run, monotonic()
     base = read_policy(read_rules(what_if.base_version))
     comparison = compare(base, read_policy(what_if.rules), version=what_if.base_version, now=what_if.created_at)
     start = what_if.since or BEGINNING
     counts = count_pairs(Span(start=start, end=what_if.created_at))
     tally = Tally(changed=frozenset(rule.id for rule in comparison.changed))
     for agent_id, skill_ids in _concerned(counts, comparison).items():
-        _replay_agent(run, tally, comparison, agent_id=agent_id, skill_ids=skill_ids)
+        _replay_agent(hold, tally, comparison, agent_id=agent_id, skill_ids=skill_ids)
     report = write_report(tally, _find_tasks(tally.touched))
     total = sum(counts.values())
     report["coverage"] |= {"recorded": total, "untouched": total - what_if.total, "leftOut": list(comparison.left_out)}
@@ -248,8 +153,10 @@ def _concerned(counts: Iterable[tuple[str, str]], comparison: Comparison) -> dic
     return found
 
 
-def _replay_agent(run: _Run, tally: Tally, comparison: Comparison, *, agent_id: str, skill_ids: list[str]) -> None:
-    what_if = run.what_if
+def _replay_agent(
+    hold: Hold[WhatIf], tally: Tally, comparison: Comparison, *, agent_id: str, skill_ids: list[str]
+) -> None:
+    what_if = hold.run
     replays = {skill_id: PairReplay(agent_id, skill_id, comparison, restore_resource) for skill_id in skill_ids}
     since = what_if.since or BEGINNING
     span = Span(start=max(since - comparison.warm_up, BEGINNING), end=what_if.created_at)
@@ -258,7 +165,7 @@ def _replay_agent(run: _Run, tally: Tally, comparison: Comparison, *, agent_id: 
         if row.at >= since:
             tally.take(agent_id, turn, base_version=what_if.base_version)
         if number % CHECK_ROWS == 0:
-            run.beat(tally.taken)
+            hold.beat(tally.taken)
 
 
 def _find_tasks(task_ids: Iterable[str]) -> dict[str, TaskFacts]:

@@ -10,9 +10,11 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
+from audit.background import OPEN
+from audit.models import RunState
 from toolgate.editing.drafts import find_open_draft
 from toolgate.exceptions import GateError, RuleMissing
-from toolgate.models import PolicyVersion, WhatIf, WhatIfState
+from toolgate.models import PolicyVersion, WhatIf
 from toolgate.policy import dump_rule
 from toolgate.replay import runs, trials
 from toolgate.words.rules import describe_rule
@@ -62,14 +64,14 @@ def show_what_if(request: HttpRequest, what_if_id: str) -> HttpResponse:
 
 
 def _describe(what_if: WhatIf) -> dict[str, Any]:
-    is_open = what_if.state in runs.OPEN
+    is_open = what_if.state in OPEN
     context: dict[str, Any] = {
         "what_if": what_if,
         "is_open": is_open,
         "percent": 100 * what_if.done // what_if.total if what_if.total else 0,
-        "is_idle": what_if.state == WhatIfState.WAITING and timezone.now() - what_if.created_at > PATIENCE,
+        "is_idle": what_if.state == RunState.WAITING and timezone.now() - what_if.created_at > PATIENCE,
     }
-    if what_if.state == WhatIfState.DONE:
+    if what_if.state == RunState.DONE:
         context |= _describe_report(what_if.result)
     return context
 

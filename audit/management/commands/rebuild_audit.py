@@ -7,8 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from audit.exceptions import StoreUnavailable
-from audit.rebuilding import LedgerBroken, rebuild
+from audit.checking.rebuilding import LedgerBroken, rebuild
+from audit.exceptions import ArchiveFailed, StoreUnavailable
 
 
 class Command(BaseCommand):
@@ -23,6 +23,8 @@ class Command(BaseCommand):
             done = rebuild(removed_file=removed_file)
         except StoreUnavailable as error:
             raise CommandError(f"{error}. Nothing was lost; run it again when the store is back.") from error
+        except ArchiveFailed as error:
+            raise CommandError(str(error)) from error
         except LedgerBroken as error:
             raise CommandError(f"{error}. Nothing was changed; restore the ledger from a backup first.") from error
         self.stdout.write(
@@ -33,5 +35,7 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"Of the transcripts' entries {done.entries_kept} were right, {done.entries_sent} were sent."
             )
+        if done.tiles_made:
+            self.stdout.write("The tree's tiles, of which proofs are made, were written anew.")
         if done.removed:
             self.stdout.write(f"What was removed is kept in {removed_file}")

@@ -9,8 +9,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from audit import bell
-from audit.doorbell import ring_through_redis
 from audit.ids import new_id
+from audit.live.doorbell import ring_through_redis
 from audit.sequencer import Sequencer
 
 _POLL_SECONDS = 0.1  # other processes write the ledger, so no bell is heard

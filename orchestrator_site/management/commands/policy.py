@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.template.defaultfilters import pluralize
 from django.utils import timezone
 
+from audit.models import RunState
 from orchestrator_site.roles import Permission, has_permission
 from toolgate.editing.diff import RulesDiff, diff_rules
 from toolgate.editing.files import read_file, write_json, write_toml
@@ -21,7 +22,7 @@ from toolgate.editing.findings import lint_rules
 from toolgate.editing.versions import find_conflict, get_newest, get_version
 from toolgate.exceptions import GateError, PolicyConflict, PolicyInvalid
 from toolgate.explaining.lint import Finding
-from toolgate.models import PolicyVersion, WhatIf, WhatIfState
+from toolgate.models import PolicyVersion, WhatIf
 from toolgate.policy import Policy, dump_policy, policy_digest, read_policy
 from toolgate.publishing import publish_policy, record_export
 from toolgate.replay.runs import get_what_if, run_what_if, start_what_if
@@ -143,7 +144,7 @@ class Command(BaseCommand):
         since = None if options["since"] is None else now - timedelta(days=options["since"])
         rules = _read(options["file"]).rules
         what_if = self._wait(start_what_if(rules, base_version=None, asked_by=user, since=since, now=now))
-        if what_if.state == WhatIfState.FAILED:
+        if what_if.state == RunState.FAILED:
             raise CommandError(f"The replay failed: {what_if.error}")
         if options["json"]:
             self.stdout.write(json.dumps(what_if.result, indent=2))
@@ -152,10 +153,10 @@ class Command(BaseCommand):
 
     def _wait(self, what_if: WhatIf) -> WhatIf:
         """Run it here if nobody does, and wait for its end."""
-        while what_if.state in {WhatIfState.WAITING, WhatIfState.RUNNING}:
+        while what_if.state in {RunState.WAITING, RunState.RUNNING}:
             run_what_if(what_if.id)
             what_if = get_what_if(what_if.id)
-            if what_if.state == WhatIfState.RUNNING:  # a worker has it
+            if what_if.state == RunState.RUNNING:  # a worker has it
                 self.stderr.write(f"{what_if.done:,} of {what_if.total:,} decisions")
                 sleep(_LOOK_AGAIN_SECONDS)
         return what_if

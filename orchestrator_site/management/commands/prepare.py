@@ -18,4 +18,5 @@ class Command(BaseCommand):
         except PreflightError as error:
             raise CommandError(str(error)) from error
         stores.migrate_if_needed()
+        stores.prepare_audit_store()
         stores.seed()

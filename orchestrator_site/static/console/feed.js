@@ -5,7 +5,7 @@
   const row = document.querySelector("[data-feed-row]").content.firstElementChild;
   const gapRow = document.querySelector("[data-feed-gap]").content.firstElementChild;
   const [pauseButton, collectedButton, counter, empty, status] = ["[data-pause]", "[data-collected]", "[data-feed-count]", "[data-feed-empty]", "[data-feed-status]"].map((name) => document.querySelector(name));
-  const MOST = 200, TELL_EVERY = 10000;
+  const MOST = 200, CATCH_UP = 2000, TELL_EVERY = 10000;
   const looks = {
     allow: ["allow", "tick"], ask: ["ask", "ask"], deny: ["deny", "barred"],
     "task.succeeded": ["allow", "succeeded"], "task.failed": ["deny", "failed"], "task.cancelled": ["quiet", "cancelled"], "task.submitted": ["quiet", "queued"],
@@ -14,7 +14,7 @@
   };
   const endings = [["failed", "deny", "failed"], ["refused", "deny", "barred"], ["lost", "ask", "alert"], ["published", "block", "edit"], ["finished", "allow", "tick"],
     ["drafted", "block", "edit"], ["paused", "quiet", "pause"], ["quarantined", "deny", "barred"], ["disabled", "quiet", "cancelled"]];
-  let paused = false, collected = [], untold = 0, refused = 0, newest = Number(document.body.dataset.last) || 0;
+  let paused = false, collected = [], waiting = 0, untold = 0, refused = 0, newest = Number(document.body.dataset.last) || 0;
 
   function lookOf(item) {
     const known = looks[item.decision] || looks[item.type];
@@ -51,12 +51,13 @@
     return made;
   }
 
-  function makeGap(text, href) {
-    const made = gapRow.cloneNode(true);
+  const asked = () => ["agent", "decision"].filter((name) => list.dataset[name]).map((name) => "&" + name + "=" + encodeURIComponent(list.dataset[name])).join("");
+
+  function makeGap(text, seq) {
+    const made = gapRow.cloneNode(true), link = document.createElement("a");
     made.textContent = text;
-    if (href) {
-      const link = document.createElement("a");
-      link.href = href;
+    if (seq) {
+      link.href = "/audit/?before=" + seq + asked();
       link.textContent = "Open the audit trail";
       made.append(" ", link);
     }
@@ -68,8 +69,10 @@
 
   function add(made) {
     if (!made.length) return;
-    if (mustCollect()) collected = [...made.reverse(), ...collected].slice(0, MOST);
-    else put(made.reverse());
+    if (mustCollect()) {
+      waiting += made.filter((each) => each.dataset.seq).length;
+      collected = [...made.reverse(), ...collected].slice(0, MOST);
+    } else put(made.reverse());
     showCollected();
   }
 
@@ -82,14 +85,14 @@
   }
 
   function showCollected() {
-    const count = collected.filter((made) => made.dataset.seq).length;
     collectedButton.hidden = !collected.length;
-    collectedButton.textContent = count + (count === 1 ? " new event" : " new events");
+    collectedButton.textContent = waiting + (waiting === 1 ? " new event" : " new events");
   }
 
   function release() {
     put(collected);
     collected = [];
+    waiting = 0;
     showCollected();
   }
 
@@ -102,22 +105,24 @@
   }
 
   let filling = Promise.resolve();
-  const inOrder = (step) => { filling = filling.then(step).catch(() => add([makeGap("Part of the feed could not be read.", "/audit/")])); };
+  const inOrder = (step) => { filling = filling.then(step).catch(() => add([makeGap("Part of the feed could not be read.", newest + 1)])); };
 
   async function fill({ after, to }) {
-    let made = [], from = Math.max(after, newest);
-    for (let next = from; next !== null;) {
-      const answer = await fetch(list.dataset.range + "?after=" + next + "&to=" + to);
+    const from = Math.max(after, newest), start = Math.max(from, to - CATCH_UP);
+    let made = [], missing = 0;
+    for (let next = start; next !== null;) {
+      const answer = await fetch(list.dataset.range + "?after=" + next + "&to=" + to + asked());
       if (!answer.ok) throw new Error(answer.status);
       const page = await answer.json();
-      made = [...made, ...take(page.items.filter(wanted))].slice(-MOST);
+      made = [...made, ...take(page.items)];
+      missing += page.missing;
       next = page.next;
     }
     newest = Math.max(newest, to);
+    if (start > from) made.unshift(makeGap(start - from + " events of the gap are not shown here.", start + 1));
+    if (missing) made.push(makeGap(missing + (missing === 1 ? " event is" : " events are") + " missing from the store.", to + 1));
     add([...made, makeGap("caught up after a gap")]);
   }
-
-  const wanted = (item) => (!list.dataset.agent || item.agentId === list.dataset.agent) && (!list.dataset.decision || item.decision === list.dataset.decision);
 
   function setPaused(now) {
     paused = now;
@@ -132,7 +137,7 @@
   document.addEventListener("live:state", ({ detail }) => { if (detail.name !== "paused") state = detail; });
   document.addEventListener("live:items", ({ detail }) => inOrder(() => {
     const made = take(detail.items);
-    if (detail.skipped) made.unshift(makeGap(detail.skipped + " events came too fast to show.", "/audit/"));
+    if (detail.skipped) made.unshift(makeGap(detail.skipped + " events came too fast to show.", detail.items[0].seq));
     add(made);
   }));
   document.addEventListener("live:gap", ({ detail }) => inOrder(() => fill(detail)));

@@ -40,7 +40,22 @@
     root.querySelectorAll("time[data-show]").forEach(show);
   }
 
+  // A form sends UTC; a person types the time that the lists show.
+  function localise(input) {
+    const sent = Object.assign(document.createElement("input"), { type: "hidden", name: input.name });
+    const at = new Date(input.defaultValue + "Z"), label = input.labels[0];
+    const keep = () => { sent.value = input.value && new Date(input.value).toISOString(); };
+    if (!isNaN(at)) input.value = new Date(at - at.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
+    input.removeAttribute("name");
+    label.textContent = label.textContent.replace(" (UTC)", "");
+    label.title = zone;
+    input.after(sent);
+    keep();
+    ["input", "change"].forEach((name) => input.addEventListener(name, keep));
+  }
+
   function start() {
+    document.querySelectorAll("input[data-utc]").forEach(localise);
     document.querySelectorAll("[data-zone]").forEach((where) => { where.textContent = zone; });
     showAll(document);
     setInterval(() => document.querySelectorAll('time:is([data-show="ago"],[data-show="sla"])').forEach(show), 15000);
@@ -75,6 +90,11 @@
     if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input,textarea,select")) return;
     const search = document.querySelector("[data-search]");
     if (search) { event.preventDefault(); search.focus(); }
+  });
+  // An address that somebody shares says what was asked for, and nothing of what was left empty.
+  document.addEventListener("htmx:configRequest", ({ detail }) => {
+    if (detail.verb !== "get" || detail.elt.tagName !== "FORM") return;
+    [...detail.formData].forEach(([name, value]) => { if (value === "") detail.formData.delete(name); });
   });
   const failed = (shown) => document.querySelectorAll("[data-failed]").forEach((note) => { note.hidden = !shown; });
   ["htmx:sendError", "htmx:responseError", "htmx:timeout"].forEach((name) => document.addEventListener(name, () => failed(true)));

@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const { body } = document;
-  const words = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", out: "Signed out", refused: "Not allowed", store: "Store away" };
+  const words = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", out: "Signed out", refused: "Not allowed", many: "Too many tabs", store: "Store away" };
   const SILENCE = 25000, BEAT = 10000, LONGEST = 20000, PATIENCE = 4000;
   let socket, state, cursor = Number(body.dataset.last) || 0, wait = 500, silence, beat, offline, lastGood = new Date();
 
@@ -26,7 +26,7 @@
     }
     lastGood ||= new Date();
     offline ||= setTimeout(() => {
-      const what = { store: "The audit store does not answer.", out: "You are signed out." }[state] || "The live connection is away.";
+      const what = { store: "The audit store does not answer.", out: "You are signed out.", many: "You have ten live tabs open: close one." }[state] || "The live connection is away.";
       note.querySelector("[data-offline-what]").textContent = what;
       note.querySelector("[data-offline-since]").textContent = lastGood.toLocaleTimeString("en-GB");
       note.hidden = false;
@@ -59,7 +59,7 @@
     clearInterval(beat);
     if (code === 4401) return setState("out");
     if (code === 4403) return setState("refused");
-    setState("reconnecting");
+    setState(code === 4429 ? "many" : "reconnecting");
     setTimeout(open, wait * (0.75 + Math.random() / 2));
     wait = Math.min(wait * 2, LONGEST);
   }
@@ -70,6 +70,7 @@
     else if (frame.op === "gap") { cursor = Math.max(cursor, frame.to); tell("gap", frame); refreshCounts(); }
     else if (frame.op === "ev") {
       cursor = Math.max(cursor, frame.head);
+      document.querySelectorAll("[data-head]").forEach((shown) => { shown.textContent = "#" + cursor.toLocaleString("en-GB"); });
       if (frame.items.length || frame.skipped) tell("items", frame);
       if (frame.counts) refreshCounts();
     }
