@@ -100,6 +100,7 @@ def _check_free(now: datetime) -> list[str]:
     from agents.money.budget import FLEET, month_of
     from agents.orders import Lease
     from agents.types import AgentConfig
+    from audit.ids import new_id
     from audit.transactions import write_transaction
 
     config = registry.get_agent("content-agent").config
@@ -116,7 +117,7 @@ def _check_free(now: datetime) -> list[str]:
             task_type=rich.task_type, timeout_seconds=1.0, max_attempts=1,
         )  # fmt: skip
         answers = [
-            spending.reserve(lease, step_id="s", model="openai:gpt-6-luna", worst_micro=worst, now=now)
+            spending.reserve(lease, step_id=new_id(), model="openai:gpt-6-luna", worst_micro=worst, now=now)
             for worst in (1_001, 1_000, 1)
         ]
         fits = [isinstance(answer, str) for answer in answers]

@@ -108,7 +108,8 @@ class _Watch:
             return
         if is_exempt(table, sql) or not (where := _find_product_line()):
             return
-        returns = "RETURNING" in sql  # then how many rows there were is known once they are fetched
+        # On SQLite how many rows there were is then known once they are fetched.
+        returns = "RETURNING" in sql and connection.vendor == "sqlite"
         if not returns and cursor.rowcount == 0:
             return
         write = f"{table} by {where}: {' '.join(sql.split())[:100]}"

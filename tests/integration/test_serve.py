@@ -179,7 +179,7 @@ def test_commands_work_beside_it(server: RunningServer) -> None:
     command = [sys.executable, "manage.py", "verify_audit"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "OK: the chain holds" in done.stdout
+    assert "OK: the log holds" in done.stdout
 
 
 def test_it_ends_quietly_when_it_is_stopped_while_it_starts(tmp_path: Path) -> None:
