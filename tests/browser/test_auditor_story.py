@@ -136,7 +136,7 @@ def order_a_bundle(page: Page) -> Download:
 def see_the_same_as_an_operator(page: Page, refusal: str) -> None:
     page.goto(refusal)
     expect(page.get_by_text("domain_not_allowed")).to_be_visible()
-    expect(page.get_by_text("is shown to who may read payloads")).to_be_visible()
+    expect(page.get_by_text("Only those with the permission audit:payload see")).to_be_visible()
     expect(page.get_by_role("link", name="Prove this")).to_have_count(0)
     assert "example.com" not in page.content()
 

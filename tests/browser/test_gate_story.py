@@ -222,7 +222,7 @@ def let_it_run_again(page: Page, shots: Shoot) -> None:
 def read_the_trail(page: Page, server: RunningServer, shots: Shoot) -> None:
     wait_for_audit(server)
     page.get_by_role("link", name="its audit entries").click()
-    events = page.get_by_role("region", name="Table of events")
+    events = page.get_by_role("region", name="Table of entries")
     for kind, count in {"approval.edited": 1, "approval.asked": 2, "approval.granted": 2, "approval.used": 2}.items():
         expect(events.get_by_text(kind, exact=True)).to_have_count(count)
     shots(page, "answer-7-trail")
