@@ -237,6 +237,25 @@ def test_a_trail_that_has_caught_up_has_no_lag() -> None:
     assert (get_ledger_status().lag_seconds, get_ledger_status().is_behind) == (0.0, False)
 
 
+def test_what_is_numbered_while_it_counts_is_not_left_out(monkeypatch: Any) -> None:
+    LedgerEvent.objects.all().delete()
+    record_events(20)
+
+    def number_after(read: Any) -> Any:
+        def reading(*args: Any, **kwargs: Any) -> Any:
+            found = read(*args, **kwargs)
+            for number, event in enumerate(LedgerEvent.objects.filter(seq=None).order_by("id"), 1):
+                LedgerEvent.objects.filter(id=event.id).update(seq=number)
+            TreeHead.objects.get_or_create(name=HEAD, defaults={"root": "", "seq": 20})
+            return found
+
+        return reading
+
+    for name in ("get_head", "_look_at_unnumbered"):
+        monkeypatch.setattr(ledger_status, name, number_after(getattr(ledger_status, name)))
+    assert get_ledger_status().waiting >= 20
+
+
 # --- how it is told ---------------------------------------------------------------------------------------------
 def gauge(text: str, name: str) -> float:
     return float(next(line.split()[1] for line in text.splitlines() if line.startswith(f"{name} ")))
