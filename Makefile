@@ -30,7 +30,7 @@ test: .venv/.dev $(MANIFEST) ## Run all tests that need no browser, against real
 
 test-browser: .venv/.dev $(MANIFEST) ## Run the tests of the console; needs Chromium (`apt-get install chromium`)
 	@$(BIN)/python -c 'from tests.no_skips import find_chromium; find_chromium()'
-	@$(BIN)/python -m pytest -p tests.no_skips tests/browser
+	@$(BIN)/python -m pytest -p tests.no_skips -n 2 --dist loadfile tests/browser
 
 lint: .venv/.dev ## Check style and format (ruff)
 	@$(BIN)/ruff check .

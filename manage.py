@@ -20,10 +20,15 @@ if __name__ == "__main__":
         from orchestrator_site import launch
 
         launch.begin(sys.argv[2:])
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
     from audit.context import acting
     from audit.ids import new_id
 
-    with acting(trace_id=new_id()):  # what one command records belongs together
-        execute_from_command_line(sys.argv)
+    try:
+        with acting(trace_id=new_id()):  # what one command records belongs together
+            execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:  # of the settings: a line, not a traceback
+        print(f"manage.py: {error}", file=sys.stderr)
+        sys.exit(2 if sys.argv[1:2] == ["doctor"] else 1)

@@ -66,3 +66,8 @@ _DEFAULT = Advice(KEPT, "Mend the cause that the message names, then retry.")
 def find_advice(code: str, reason: str = "") -> Advice:
     """Return the advice for an error's code, or for the cause beneath it."""
     return _ADVICE.get(code) or _ADVICE.get(reason) or _DEFAULT
+
+
+def list_codes() -> list[str]:
+    """Return the codes that there is advice for, which are those that tasks mostly fail with."""
+    return sorted(_ADVICE)

@@ -1,5 +1,6 @@
-"""Tasks, agents, skills and files over HTTP: parse, one call, answer. Scopes are words of the permission table."""
+"""Tasks and files over HTTP: parse, one call, answer. Scopes are words of the permission table."""
 
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from django.conf import settings
@@ -12,20 +13,21 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents import control, queries, queue, registry
+from agents import control, queries, queue
 from agents.exceptions import ArtifactNotFound, FileTooLarge
 from agents.files import open_artifact, store_upload
+from agents.listing.filters import TaskFilters
 from agents.models import Task
 from agents.ordering.admission import OrderBody, WorkflowBody, admit_order, is_id, read_key
-from agents.registry import RegisteredAgent
+from agents.ordering.reach import list_agents_of
 from agents.states import TaskState
-from agents.wire import AgentDetailWire, AgentPage, FileWire, SkillPage, TaskPage, TaskWire
+from agents.wire import FileWire, TaskPage, TaskWire
 from audit.exceptions import BadQuery
-from toolgate.queries import list_permissions
+from audit.reach import Reach, check_reach, find_beyond, reach_of
 from toolgate.reading import BodyInvalid, BodyMalformed, FieldProblem, WireModel, read_body, read_limit, read_query
 
 DEFAULT_LIMIT: Final = 50
-TASK_FILTERS: Final = ("status", "agentId", "skillId", "parentTaskId", "cursor", "limit")
+TASK_FILTERS: Final = ("status", "agentId", "skillId", "errorCode", "parentTaskId", "cursor", "limit")
 FILE_FIELD: Final = "file"
 MAX_FRAME_BYTES: Final = 64_000  # of a multipart body around its file
 IDEMPOTENCY_KEY: Final = OpenApiParameter(
@@ -51,6 +53,7 @@ class TaskCollection(APIView):
     """All tasks."""
 
     required_scope = {"GET": "tasks:read", "HEAD": "tasks:read", "POST": "tasks:write"}
+    heeds_agents = True
 
     @extend_schema(
         operation_id="tasks_list",
@@ -58,6 +61,7 @@ class TaskCollection(APIView):
             OpenApiParameter("status", str, enum=[state.value for state in TaskState]),
             OpenApiParameter("agentId", str),
             OpenApiParameter("skillId", str),
+            OpenApiParameter("errorCode", str, description="such as attempts_exhausted, the dead letters"),
             OpenApiParameter("parentTaskId", str, description="the tasks that are steps of this workflow"),
             CURSOR,
             OpenApiParameter("limit", int, description=f"1 to {queries.MAX_PAGE}, {DEFAULT_LIMIT} if not given"),
@@ -67,15 +71,10 @@ class TaskCollection(APIView):
     def get(self, request: Request) -> Response:
         """List tasks, newest first. A page of large tasks may be short and still have a `next`."""
         given = read_query(request.query_params, TASK_FILTERS)
-        page = queries.list_tasks(
-            status=_read_status(given),
-            agent_id=_read_id(given, "agentId"),
-            skill_id=_read_id(given, "skillId"),
-            parent_task_id=_read_id(given, "parentTaskId"),
-            before=_read_cursor(given),
-            limit=read_limit(given, default=DEFAULT_LIMIT, maximum=queries.MAX_PAGE),
-        )
-        return Response({"results": [queries.task_to_wire(task) for task in page.results], "next": page.next})
+        check_reach(request.auth, *filter(None, [_read_id(given, "agentId")]))
+        page = find_page(given, reach=reach_of(request.auth))
+        results = [task for task in page.results if find_beyond(request.auth, list_agents_of(task)) is None]
+        return Response(page_to_wire(replace(page, results=results)))
 
     @extend_schema(
         operation_id="tasks_submit",
@@ -93,6 +92,7 @@ class WorkflowCollection(APIView):
     """Tasks that depend on each other."""
 
     required_scope = "tasks:write"
+    heeds_agents = True
 
     @extend_schema(
         operation_id="workflows_submit", parameters=[IDEMPOTENCY_KEY], request=WorkflowBody, responses={202: TaskWire}
@@ -111,24 +111,60 @@ def _read_key(request: Request) -> str | None:
 
 def _submit(request: Request, *, key: str | None, body: OrderBody, base: str = "#/input") -> Response:
     now, owner, raw = timezone.now(), request.user.get_username(), cast(dict[str, Any], request.data)
+    check_reach(request.auth, *sorted(list_agents_of(body)))
     order = admit_order(body, raw=raw, submitted_by=owner, key=key, now=now, base=base)
     return _accepted(queue.submit_task(order, now=now).task)
+
+
+def get_reached_task(request: Request, task_id: str) -> Task:
+    """Return a task that the token may be told of.
+
+    Raises: TaskNotFound, AgentNotGranted.
+    """
+    task = queries.get_task(task_id)
+    check_reach(request.auth, *sorted(list_agents_of(task)))
+    return task
 
 
 def _accepted(task: Task) -> Response:
     return Response(queries.task_to_wire(task), status=202, headers={"Location": f"/api/tasks/{task.id}"})
 
 
-def _read_status(given: dict[str, str]) -> str | None:
-    status = given.get("status")
-    if status is not None and status not in set(TaskState):
+def find_page(given: dict[str, str], *, reach: Reach = None) -> queries.Page:
+    """Return the tasks that the parameters of a list name, of the agents within `reach`.
+
+    Raises: BadQuery.
+    """
+    filters = TaskFilters(
+        status=_read_status(given),
+        agent=_read_id(given, "agentId"),
+        reach=reach,
+        skill=_read_id(given, "skillId"),
+        error=_read_id(given, "errorCode"),
+        parent=_read_id(given, "parentTaskId"),
+    )
+    return queries.list_tasks(
+        filters,
+        before=_read_cursor(given),
+        limit=read_limit(given, default=DEFAULT_LIMIT, maximum=queries.MAX_PAGE),
+    )
+
+
+def page_to_wire(page: queries.Page) -> dict[str, Any]:
+    """Return tasks as the list shows them."""
+    return {"results": [queries.task_to_wire(task) for task in page.results], "next": page.next}
+
+
+def _read_status(given: dict[str, str]) -> str:
+    status = given.get("status", "")
+    if "status" in given and status not in set(TaskState):
         raise BadQuery(f"status is not one of {', '.join(TaskState)}.")
     return status
 
 
-def _read_id(given: dict[str, str], name: str) -> str | None:
-    text = given.get(name)
-    if text is not None and not is_id(text):
+def _read_id(given: dict[str, str], name: str) -> str:
+    text = given.get(name, "")
+    if name in given and not is_id(text):
         raise BadQuery(f"{name} is not an id: 1 to 64 letters, digits, dots, dashes or underscores.")
     return text
 
@@ -146,24 +182,27 @@ class TaskDetail(APIView):
     """One task."""
 
     required_scope = "tasks:read"
+    heeds_agents = True
 
     @extend_schema(operation_id="tasks_get", responses=TaskWire)
     def get(self, request: Request, task_id: str) -> Response:
         """Return the task as it is now."""
         read_query(request.query_params, ())
-        return Response(queries.task_to_wire(queries.get_task(task_id)))
+        return Response(queries.task_to_wire(get_reached_task(request, task_id)))
 
 
 class TaskCancel(APIView):
     """End a task early."""
 
     required_scope = "tasks:write"
+    heeds_agents = True
 
     @extend_schema(operation_id="tasks_cancel", request=NoFields, responses={202: TaskWire})
     def post(self, request: Request, task_id: str) -> Response:
         """Cancel a task: at once if it waits, soon if it runs. 409 if it has ended."""
         read_query(request.query_params, ())
         read_body(request, NoFields, optional=True)
+        get_reached_task(request, task_id)
         return _accepted(control.cancel_task(task_id, actor=actor_of(request), now=timezone.now()))
 
 
@@ -171,12 +210,14 @@ class TaskRetry(APIView):
     """Give a task another chance."""
 
     required_scope = "tasks:write"
+    heeds_agents = True
 
     @extend_schema(operation_id="tasks_retry", request=NoFields, responses={202: TaskWire})
     def post(self, request: Request, task_id: str) -> Response:
         """Queue a failed or cancelled task again, with all its attempts. 409 otherwise."""
         read_query(request.query_params, ())
         read_body(request, NoFields, optional=True)
+        get_reached_task(request, task_id)
         return _accepted(control.retry_task(task_id, actor=actor_of(request), now=timezone.now()))
 
 
@@ -185,6 +226,7 @@ class ArtifactDetail(APIView):
     """A file of a task."""
 
     required_scope = "tasks:read"
+    heeds_agents = True
 
     @extend_schema(operation_id="artifacts_get", responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
     def get(self, request: Request, task_id: str, name: str) -> HttpResponseBase:
@@ -193,6 +235,7 @@ class ArtifactDetail(APIView):
         artifact = queries.find_artifact(task_id, name)
         if artifact is None:
             raise ArtifactNotFound(task_id)
+        check_reach(request.auth, *sorted(list_agents_of(artifact.task)))
         file = open_artifact(artifact, actor=actor_of(request), now=timezone.now())
         return FileResponse(
             file,
@@ -207,6 +250,7 @@ class FileCollection(APIView):
     """Documents for skills to work on."""
 
     required_scope = "files:write"
+    heeds_agents = True  # the workspace is no agent's
     parser_classes = [MultiPartParser]
 
     @extend_schema(
@@ -251,81 +295,3 @@ def _read_file(request: Request) -> Any:
         problem = FieldProblem(pointer=f"#/{FILE_FIELD}", code="one_file", detail="Exactly one file, and nothing else.")
         raise BodyInvalid([problem], f"Send exactly one part, the file {FILE_FIELD!r}. Nothing was kept.")
     return files[0]
-
-
-# --- the fleet ------------------------------------------------------------------------------------------------
-class AgentCollection(APIView):
-    """The fleet."""
-
-    required_scope = "agents:read"
-
-    @extend_schema(operation_id="agents_list", responses=AgentPage)
-    def get(self, request: Request) -> Response:
-        """List the agents, by id."""
-        read_query(request.query_params, ())
-        return Response({"results": [agent_to_wire(agent) for agent in registry.list_agents()], "next": None})
-
-
-class AgentDetail(APIView):
-    """One agent."""
-
-    required_scope = "agents:read"
-
-    @extend_schema(operation_id="agents_get", responses=AgentDetailWire)
-    def get(self, request: Request, agent_id: str) -> Response:
-        """Return an agent with its prompt and schemas."""
-        read_query(request.query_params, ())
-        agent = registry.get_agent(agent_id)
-        config = agent.config
-        more = {
-            "prompt": config.prompt,
-            "constraints": config.constraints.model_dump(mode="json", by_alias=True),
-            "inputSchema": config.input_schema,
-            "outputSchema": config.output_schema,
-        }
-        return Response(agent_to_wire(agent) | more)
-
-
-def agent_to_wire(agent: RegisteredAgent) -> dict[str, Any]:
-    """Return an agent as the lists show it."""
-    config = agent.config
-    skill_ids = [skill.id for skill in registry.list_skills()]
-    return {
-        "agentId": agent.id,
-        "name": config.display_name,
-        "status": agent.status.value,
-        "taskType": config.task_type,
-        "tier": config.tier.value,
-        "model": settings.MODEL_TIERS[config.tier.value],
-        "skills": [permission.to_wire() for permission in list_permissions(agent.id, skill_ids)],
-        "configVersion": agent.version,
-        "timeoutSeconds": config.timeout_seconds,
-        "retries": config.retries,
-        "concurrent": config.concurrent,
-    }
-
-
-class SkillCollection(APIView):
-    """The skills."""
-
-    required_scope = "agents:read"
-
-    @extend_schema(operation_id="skills_list", responses=SkillPage)
-    def get(self, request: Request) -> Response:
-        """List the skills, by id, with the schemas of their input and output."""
-        read_query(request.query_params, ())
-        return Response({"results": [skill_to_wire(skill.id) for skill in registry.list_skills()], "next": None})
-
-
-def skill_to_wire(skill_id: str) -> dict[str, Any]:
-    """Return a skill as the list shows it."""
-    skill = registry.get_skill(skill_id)
-    return {
-        "skillId": skill.id,
-        "version": skill.version,
-        "summary": skill.summary,
-        "status": "quarantined" if registry.is_quarantined(skill_id) else "enabled",
-        "capabilities": sorted(capability.value for capability in skill.capabilities),
-        "inputSchema": skill.input_model.model_json_schema(by_alias=True),
-        "outputSchema": skill.output_model.model_json_schema(by_alias=True, mode="serialization"),
-    }

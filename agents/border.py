@@ -14,7 +14,7 @@ from django.conf import settings
 
 from agents.redaction import Redactor
 
-_SECRETS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "SECRET_KEY")
+_SECRETS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "SECRET_KEY", "OIDC_CLIENT_SECRET")
 _ADDRESSES = ("MONGODB_URI", "MONGODB_ARCHIVE_URI", "REDIS_URL")  # they may hold a password
 
 

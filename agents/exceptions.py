@@ -17,6 +17,8 @@ AgentError
 │   ├── NothingToChange   it is so already
 │   ├── DraftNotFound     no draft of that id that is still open to this person
 │   └── VersionNotFound   no such version of this agent
+├── BulkRefused           a bulk run that was not started; nothing was changed
+├── BulkNotFound          no bulk run of that id
 ├── FileTooLarge          an upload over the limit
 ├── FileNotKept           the workspace could not take an upload
 ├── CapRefused            a cap that cannot be set; nothing was changed
@@ -172,6 +174,21 @@ class VersionNotFound(EditRefused):
 
     def __init__(self, agent_id: str, version: int) -> None:
         super().__init__(f"{agent_id} has no version {version}. Nothing was changed.")
+
+
+class BulkRefused(AgentError):
+    """The bulk run was not started: nothing it could change, too many tasks, or too many runs of this person."""
+
+    code = "bulk_refused"
+
+
+class BulkNotFound(AgentError):
+    """There is no bulk run of this id."""
+
+    code = "not_found"
+
+    def __init__(self, bulk_id: str) -> None:
+        super().__init__(f"There is no bulk run {bulk_id}.")
 
 
 class FileTooLarge(AgentError):

@@ -44,8 +44,8 @@ def lease_clock(now: datetime) -> datetime:
         return time
 
 
-def register_worker(*, now: datetime) -> str:
-    """Write this process down as a worker with a fresh lease and return its id."""
+def register_worker(*, now: datetime, slots: int = 0) -> str:
+    """Write this process down as a worker of so many slots, with a fresh lease, and return its id."""
     worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{new_id()[:16]}"
     with write_transaction():
         clock = lease_clock(now)
@@ -53,6 +53,7 @@ def register_worker(*, now: datetime) -> str:
             id=worker_id,
             host=socket.gethostname(),
             pid=os.getpid(),
+            slots=slots,
             started_at=clock,
             beat_at=clock,
             lease_expires_at=clock + timedelta(seconds=LEASE_SECONDS),

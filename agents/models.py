@@ -1,9 +1,23 @@
-"""Agents and their versions; tasks, runs, steps; workers and their leases."""
+"""Agents and their versions; tasks, runs, steps; workers and their leases; bulk runs over tasks."""
+
+from typing import Any
 
 from django.db import models
 
 from agents.states import TaskState
 from audit.fields import JsonText
+from audit.models import BackgroundRun
+
+
+class IdTail(models.Func):
+    """The last eight characters of an id, by which lists show it; written out, so that an index can hold it."""
+
+    template = "SUBSTR(%(expressions)s, -8)"
+    output_field = models.CharField()
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """Return PostgreSQL's own: its SUBSTR does not count from the end."""
+        return self.as_sql(compiler, connection, template="RIGHT(%(expressions)s, 8)", **context)
 
 
 class Agent(models.Model):
@@ -90,6 +104,7 @@ class Task(models.Model):
     draft_id = models.CharField(max_length=64, blank=True)  # the unpublished configuration that it tries out
     tainted = models.BooleanField(default=False)  # a skill brought text from outside into it
     trace_id = models.CharField(max_length=64)
+    callback_url = models.CharField(max_length=2_048, blank=True)  # who is told of its end
     cost_micro = models.BigIntegerField(default=0)
     submitted_by = models.CharField(max_length=200)
     idempotency_key = models.CharField(max_length=255, null=True)
@@ -119,7 +134,13 @@ class Task(models.Model):
             models.Index(fields=["state", "-created_at", "-id"], name="task_by_state"),
             models.Index(fields=["agent_id", "-created_at", "-id"], name="task_by_agent"),
             models.Index(fields=["skill_id", "-created_at", "-id"], name="task_by_skill"),
-            models.Index(fields=["parent_task_id"], name="task_children", condition=~models.Q(parent_task_id="")),
+            models.Index(
+                fields=["error_code", "-created_at", "-id"], name="task_by_error", condition=~models.Q(error_code="")
+            ),
+            models.Index(fields=["submitted_by", "-created_at", "-id"], name="task_by_person"),
+            models.Index(IdTail("id"), name="task_by_tail"),
+            # Of every task: SQLite does not see that a parent's id is not the empty one, and would not use a part.
+            models.Index(fields=["parent_task_id", "-created_at", "-id"], name="task_children"),
         ]
 
 
@@ -191,6 +212,7 @@ class Worker(models.Model):
     id = models.CharField(max_length=64, primary_key=True)
     host = models.CharField(max_length=255)
     pid = models.PositiveIntegerField()
+    slots = models.PositiveIntegerField(default=0, db_default=0)  # tasks at once; 0: it did not say
     started_at = models.DateTimeField()
     beat_at = models.DateTimeField()
     lease_expires_at = models.DateTimeField(db_index=True)
@@ -276,3 +298,33 @@ class CapChange(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["scope", "-id"], name="cap_newest")]
+
+
+class BulkRun(BackgroundRun):
+    """One thing done to many tasks, whose list is fixed when it starts; see `agents.bulk`."""
+
+    action = models.CharField(max_length=16)  # agents.bulk.actions.Action
+    reason = models.TextField()
+    filters = JsonText()  # under the names that addresses use; empty if the tasks were named one by one
+    task_ids = JsonText()  # in the order of their turn
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["created_at"], name="bulk_open", condition=models.Q(state__in=["waiting", "running"])),
+        ]
+
+
+class BulkItem(models.Model):
+    """What became of one task of a bulk run: written with the change itself, so that no task has two turns."""
+
+    run = models.ForeignKey(BulkRun, on_delete=models.CASCADE, related_name="items")
+    place = models.PositiveIntegerField()  # in the run's list, from 0
+    task_id = models.CharField(max_length=64)
+    refusal = models.TextField(blank=True)  # why nothing was done; empty if it was done
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "place"], name="bulk_item_once")]
+        indexes = [
+            models.Index(fields=["run", "place"], name="bulk_item_refused", condition=~models.Q(refusal="")),
+        ]

@@ -32,6 +32,7 @@ class Order:
     trace_id: str = ""  # empty: a new trace
     workflow_step: str = ""  # its name among its parent's steps
     draft_id: str = ""  # the unpublished configuration that it tries out
+    callback_url: str = ""  # who is told of its end
     tainted: bool = False  # its input holds text from outside, out of another task
 
 

@@ -10,12 +10,17 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce, Length
 
 from agents.exceptions import TaskNotFound
-from agents.models import Artifact, Run, Step, StepState, Task
+from agents.listing.filters import TaskFilters
+from agents.models import Artifact, IdTail, Run, Step, StepState, Task
+from agents.outbound.receivers import show_receiver
+from audit.ids import span_of
 from audit.wire import format_at
 
 MAX_PAGE: Final = 1_000
 MAX_PAGE_CHARACTERS: Final = 8_000_000  # of inputs and results in one page; a page has one task at least
 LOOKED_AT: Final = 5_000  # of the newest steps, for the failures of one skill
+TAIL: Final = 8  # characters of an id that lists show
+EVERYTHING: Final = TaskFilters()
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _MAX_DIGITS: Final = 16  # of the microseconds since 1970, until the year 2286
@@ -50,32 +55,45 @@ def get_task(task_id: str) -> Task:
 
 
 def list_tasks(
-    *,
-    status: str | None = None,
-    agent_id: str | None = None,
-    skill_id: str | None = None,
-    parent_task_id: str | None = None,
-    before: Cursor | None = None,
-    limit: int = 50,
+    filters: TaskFilters = EVERYTHING, *, before: Cursor | None = None, limit: int = 50, results: bool = True
 ) -> Page:
-    """Return at most `limit` tasks older than `before`, newest first; fewer when their contents are large."""
+    """Return at most `limit` tasks older than `before`, newest first; fewer when their contents are large.
+
+    Without `results`, what they came to is neither read nor weighed.
+    """
     limit = min(limit, MAX_PAGE)
-    wanted = {"state": status, "agent_id": agent_id, "skill_id": skill_id, "parent_task_id": parent_task_id}
-    rows = _filter({name: value for name, value in wanted.items() if value is not None}, before=before)
-    size = Length("input") + Coalesce(Length("result"), 0)
+    rows = filter_tasks(filters, before=before)
+    size = Length("input") + Coalesce(Length("result"), 0) if results else Length("input")
     sizes = list(rows.annotate(size=size).values_list("id", "size")[: limit + 1])
     ids = _cut(sizes[:limit])
-    results = list(Task.objects.filter(id__in=ids).order_by(*_NEWEST))
+    found = Task.objects.filter(id__in=ids).order_by(*_NEWEST)
+    tasks = list(found if results else found.defer("result"))
     more = len(sizes) > len(ids)
-    return Page(results=results, next=write_cursor(results[-1]) if more and results else None)
+    return Page(results=tasks, next=write_cursor(tasks[-1]) if more and tasks else None)
 
 
-def _filter(wanted: dict[str, str], *, before: Cursor | None) -> QuerySet[Task]:
-    rows = Task.objects.filter(**wanted)
+def filter_tasks(filters: TaskFilters, *, before: Cursor | None = None) -> QuerySet[Task]:
+    """Return the tasks that the filters let through and that are older than `before`, newest first."""
+    wanted = filters.equalities()
+    rows = Task.objects.none() if filters.is_contradictory else Task.objects.filter(**wanted)
+    if "error_code" in wanted:
+        rows = rows.exclude(error_code="")  # says nothing new but to SQLite: it is the condition of the index
+    if filters.reach is not None:
+        rows = rows.filter(agent_id__in=filters.reach)
+    if filters.task:
+        rows = rows.alias(tail=IdTail("id")).filter(_names(filters.task))
+    if filters.since:
+        rows = rows.filter(created_at__gte=filters.since)
+    if filters.until:
+        rows = rows.filter(created_at__lt=filters.until)
     if before is not None:
         at, task_id = before
         rows = rows.filter(Q(created_at__lt=at) | Q(id__lt=task_id), created_at__lte=at)
     return rows.order_by(*_NEWEST)
+
+
+def _names(text: str) -> Q:
+    return Q(tail=text) if len(text) == TAIL else Q(id=text)
 
 
 def _cut(sizes: list[tuple[str, int]]) -> list[str]:
@@ -108,6 +126,21 @@ def read_cursor(text: str) -> Cursor | None:
     return _EPOCH + int(micros) * _MICROSECOND, task_id
 
 
+def find_tasks_by_id(part: str, *, limit: int) -> list[Task]:
+    """Return tasks whose id begins with `part`, or ends with it if it is the eight characters that lists show.
+
+    Without input and result. Nothing for what is no part of an id.
+    """
+    try:
+        span = span_of(part)
+    except ValueError:
+        return []
+    ids = list(Task.objects.filter(id__range=span).order_by("-id").values_list("id", flat=True)[:limit])
+    if len(part) == TAIL:
+        ids += Task.objects.alias(tail=IdTail("id")).filter(tail=part).values_list("id", flat=True)[:limit]
+    return list(Task.objects.filter(id__in=ids).defer("input", "result").order_by("-id")[:limit])
+
+
 # --- what belongs to a task -----------------------------------------------------------------------------------
 def list_runs(task_id: str) -> list[Run]:
     """Return the runs of a task, in order."""
@@ -117,6 +150,12 @@ def list_runs(task_id: str) -> list[Run]:
 def list_steps(task_id: str) -> list[Step]:
     """Return the steps of a task, in order."""
     return list(Step.objects.filter(task_id=task_id).order_by("fence", "ordinal"))
+
+
+def list_last_steps(task_id: str, *, limit: int) -> list[Step]:
+    """Return the last steps of a task, in order, without what they brought."""
+    rows = Step.objects.filter(task_id=task_id).defer("output", "usage").order_by("-fence", "-ordinal")
+    return list(reversed(rows[:limit]))
 
 
 def list_failed_calls(skill_id: str, *, limit: int) -> list[Step]:
@@ -160,6 +199,7 @@ def task_to_wire(task: Task) -> dict[str, Any]:
         "parentTaskId": task.parent_task_id or None,
         "traceId": task.trace_id,
         "costMicro": task.cost_micro,
+        "callbackUrl": show_receiver(task.callback_url) or None,
     }
 
 

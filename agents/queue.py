@@ -82,6 +82,7 @@ def _new_task(order: Order, *, now: datetime) -> Task:
         parent_task_id=order.parent_task_id,
         workflow_step=order.workflow_step,
         draft_id=order.draft_id,
+        callback_url=order.callback_url,
         tainted=order.tainted,
         trace_id=order.trace_id or current_trace() or new_id(),
         submitted_by=order.submitted_by,

@@ -75,6 +75,7 @@ _SHAPES: Final = (
     _Shape(name="anthropic key", pattern=r"\bsk-ant-[A-Za-z0-9_-]{16,}"),
     _Shape(name="openai key", pattern=r"\bsk-[A-Za-z0-9_-]*[A-Za-z0-9]{16}[A-Za-z0-9_-]*", holds=_has_digit),
     _Shape(name="api token", pattern=r"\borc_[A-Za-z0-9_-]{43}"),
+    _Shape(name="webhook secret", pattern=r"\bwhsec_[A-Za-z0-9+/=_-]{24,}"),
     _Shape(name="github token", pattern=r"\b(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{50,255})"),
     _Shape(name="gitlab token", pattern=r"\bglpat-[A-Za-z0-9_-]{20,}"),
     _Shape(name="aws key id", pattern=r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),

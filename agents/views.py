@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 from django.contrib import messages
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.crypto import get_random_string
@@ -12,7 +12,6 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from agents import control, queries, queue, registry
 from agents.advice import find_advice
-from agents.editing import versions
 from agents.exceptions import (
     AdmissionRefused,
     ArtifactNotFound,
@@ -23,14 +22,13 @@ from agents.exceptions import (
 )
 from agents.files import open_artifact
 from agents.models import Task
-from agents.money.budget import agent_scope
-from agents.money.costs import read_account
 from agents.ordering.admission import admit_task, record_refusal
 from agents.ordering.forms import OrderForm, build_order_form, initial_from_input
 from agents.orders import Order
 from agents.providers.vendors import is_configured
 from agents.results import read_result
 from agents.states import TERMINAL, TaskState
+from agents.task_limits import list_limits
 from agents.transcript.reading import open_transcript, record_result_read, tell_task
 from agents.transcript.timeline import build_timeline
 from agents.workflows.tree import build_tree
@@ -44,57 +42,31 @@ from toolgate.publishing import allow_host
 from toolgate.queries import list_approvals_of_task, list_decisions_of_task, list_permissions
 from toolgate.types import Reason
 
-PAGE_SIZE = 50
-FILTERS = ("status", "agent", "skill")
+SHOWN_STEPS = 5  # in the panel beside the list
 
 
-# --- read tasks -------------------------------------------------------------------------------------------------
-@require_safe
-def show_tasks(request: HttpRequest) -> HttpResponse:
-    """List the tasks, newest first."""
-    values = {name: request.GET.get(name, "") for name in FILTERS}
-    page = _read_page(values, request.GET)
-    context = {
-        "page": page,
-        "values": values,
-        "is_filtered": any(values.values()),
-        "before": request.GET.get("before", ""),
-        "states": [state.value for state in TaskState],
-        "agents": registry.list_agents(),
-        "skills": registry.list_skills(),
-    }
-    return render(request, "agents/task_list.html", context)
-
-
-def _read_page(values: dict[str, str], query: QueryDict) -> queries.Page:
-    known = {"status": {state.value for state in TaskState}}
-    status = values["status"] if values["status"] in known["status"] else ""
-    return queries.list_tasks(
-        status=status or None,
-        agent_id=values["agent"] or None,
-        skill_id=values["skill"] or None,
-        before=queries.read_cursor(query.get("before", "")),
-        limit=PAGE_SIZE,
-    )
-
-
+# --- read a task ------------------------------------------------------------------------------------------------
 @require_safe
 def show_task(request: HttpRequest, task_id: str) -> HttpResponse:
     """Show one task: its state, its steps as they happen, what it was asked and what it came to."""
     task = _get_task(task_id)
+    if request.htmx.target == "peek":  # type: ignore[attr-defined]
+        return render(request, "agents/_task_peek.html", _describe_briefly(task))
     decisions, approvals = list_decisions_of_task(task_id), list_approvals_of_task(task_id)
     pending = [approval for approval in approvals if approval.state == ApprovalState.PENDING]
-    steps = queries.list_steps(task_id)
+    steps, runs = queries.list_steps(task_id), queries.list_runs(task_id)
+    agent = registry.find_agent(task.agent_id)
     tree = build_tree(task)
     told, is_away = tell_task(task, steps=steps, decisions=decisions)
     context = {
         "task": task,
         "told": told,
         "is_transcript_away": is_away,
-        "agent": registry.find_agent(task.agent_id),
+        "agent": agent,
+        "limits": list_limits(task, agent.config, steps=steps, runs=runs, now=timezone.now()) if agent else [],
         "moments": build_timeline(
             task,
-            runs=queries.list_runs(task_id),
+            runs=runs,
             decisions=[decision for decision in decisions if decision.id not in told.decision_ids],
             steps=[step for step in steps if step.id not in told.step_ids],
             approvals=approvals,
@@ -114,6 +86,15 @@ def show_task(request: HttpRequest, task_id: str) -> HttpResponse:
     }
     name = "agents/task_fragment.html" if request.htmx else "agents/task_detail.html"  # type: ignore[attr-defined]
     return render(request, name, context)
+
+
+def _describe_briefly(task: Task) -> dict[str, Any]:
+    """Return what the panel beside the list shows: where the task stands, why, and its last steps."""
+    return {
+        "task": task,
+        "steps": queries.list_last_steps(task.id, limit=SHOWN_STEPS),
+        "advice": find_advice(task.error_code, task.error_reason) if task.state == TaskState.FAILED else None,
+    }
 
 
 def _get_task(task_id: str) -> Task:
@@ -307,31 +288,3 @@ def allow_refused_host(request: HttpRequest, task_id: str) -> HttpResponse:
         return redirect("console:task", task_id)
     done = f"{host} is allowed for {task.agent_id} by policy version {version.number}. The task is queued again."
     return _change(request, task_id, control.retry_task, done)
-
-
-# --- the fleet --------------------------------------------------------------------------------------------------
-@require_safe
-def show_agents(request: HttpRequest) -> HttpResponse:
-    """List the agents with what each may use."""
-    rows = [
-        {"agent": agent, "permissions": list_permissions(agent.id, [skill.id for skill in registry.list_skills()])}
-        for agent in registry.list_agents()
-    ]
-    return render(request, "agents/agent_list.html", {"rows": rows})
-
-
-@require_safe
-def show_agent(request: HttpRequest, agent_id: str) -> HttpResponse:
-    """Show one agent: its status, its configuration and how that came about, its skills, its newest tasks."""
-    agent = registry.find_agent(agent_id)
-    if agent is None:
-        raise Http404("no such agent")
-    context = {
-        "agent": agent,
-        "account": read_account(agent_scope(agent_id), now=timezone.now()),
-        "permissions": list_permissions(agent_id, [skill.id for skill in registry.list_skills()]),
-        "tasks": queries.list_tasks(agent_id=agent_id, limit=10).results,
-        "editions": versions.list_editions(agent_id, limit=10),
-        "draft": versions.find_open_draft(agent_id, request.user.get_username()),
-    }
-    return render(request, "agents/agent_detail.html", context)

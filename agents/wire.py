@@ -38,6 +38,7 @@ class TaskWire(WireModel):
     parent_task_id: str | None
     trace_id: str
     cost_micro: int
+    callback_url: str | None
 
 
 class TaskPage(WireModel):

@@ -16,6 +16,7 @@ from django.db import Error as DatabaseError
 from django.utils import timezone
 
 from agents import circuits, engine, leases, queue, registry
+from agents.bulk import running as bulk
 from agents.flow import Flow, Opened
 from agents.orders import Lease
 from agents.providers.switchboard import CircuitChange, Switchboard
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 STOP_GRACE_SECONDS = 2.5  # how long runs may still finish when the process stops
 POLL_SECONDS = 0.25  # a switch is to be felt within a second, also by a call that began between two looks
 SWEEP_SECONDS = 1.0
-BACKGROUND = (what_ifs, verifying)
+BACKGROUND = ((bulk,), (what_ifs, verifying))  # a person who cancels a thousand tasks does not wait for a what-if
 WATCHDOG_SECONDS = leases.LEASE_SECONDS - 5
 
 
@@ -69,14 +70,14 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._models = models or build_switchboard(self._keep_circuit)
         self._ending = threading.Event()
-        self._background: Future[None] | None = None
+        self._background: dict[tuple[background.Job, ...], Future[None]] = {}
         self.worker_id = ""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Register, work until `stop` is set, then let runs finish for a moment and give the rest back."""
         self._loop = asyncio.get_running_loop()
         self._writer.start()
-        self.worker_id = await self._write(lambda: leases.register_worker(now=self._clock()))
+        self.worker_id = await self._write(lambda: leases.register_worker(now=self._clock(), slots=self._slots))
         if is_configured():
             self._threads.submit(load_early, now=self._clock())
         engine.on_cancel(self._cancel_from_thread)
@@ -151,7 +152,7 @@ class Worker:
             await self._write(lambda: leases.beat(self.worker_id, now=self._clock()))
         except leases.WorkerGone:
             self._abandon("the lease was taken away")
-            self.worker_id = await self._write(lambda: leases.register_worker(now=self._clock()))
+            self.worker_id = await self._write(lambda: leases.register_worker(now=self._clock(), slots=self._slots))
         self._last_beat = time.monotonic()
 
     def _abandon(self, why: str) -> None:
@@ -172,13 +173,18 @@ class Worker:
             await asyncio.sleep(SWEEP_SECONDS)
 
     async def _run_background(self) -> None:
-        """Have what-ifs and verifications done on a thread, one at a time: they take long, and nothing may wait."""
-        if self._background is None or self._background.done():
-            due = await self._chore(lambda: [id_ for job in BACKGROUND for id_ in job.list_due(self._clock())])
-            if due:
-                self._background = self._threads.submit(
-                    background.run_due_apart, BACKGROUND, clock=self._clock, is_stopping=self._ending.is_set
+        """Have what outlasts a request done on threads, one run of a lane at a time; nothing may wait for it."""
+        for lane in BACKGROUND:
+            before = self._background.get(lane)
+            if before is not None and not before.done():
+                continue
+            if await self._chore(partial(self._list_due, lane)):
+                self._background[lane] = self._threads.submit(
+                    background.run_due_apart, lane, clock=self._clock, is_stopping=self._ending.is_set
                 )
+
+    def _list_due(self, lane: Iterable[background.Job]) -> list[str]:
+        return [id_ for job in lane for id_ in job.list_due(self._clock())]
 
     async def _take_back_forgotten(self) -> None:
         """Take back what this worker holds in the table but has not run for two sweeps."""

@@ -18,6 +18,7 @@ BEAT_SECONDS: Final = 0.5
 STALE: Final = timedelta(seconds=30)  # silent for so long, a runner is taken for dead
 OPEN: Final = (RunState.WAITING, RunState.RUNNING)
 _MAX_DUE: Final = 3
+_OURS: Final = {"audit", "toolgate", "agents", "orchestrator_site"}  # whose errors are written for people
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class Hold[Run: BackgroundRun]:
 
     def fail(self, error: Exception) -> None:
         """Say in the row what went wrong."""
-        self.end(state=RunState.FAILED, ended_at=self.clock(), error=f"{type(error).__name__}: {error}"[:500])
+        self.end(state=RunState.FAILED, ended_at=self.clock(), error=say_failure(error)[:500])
 
     def _write(self, **columns: Any) -> None:
         mine = type(self.run)._default_manager.filter(id=self.run.id, state=RunState.RUNNING, beat_at=self.run.beat_at)
@@ -91,6 +92,15 @@ class Hold[Run: BackgroundRun]:
             if not mine.update(**columns):
                 raise Lost
         self.run.beat_at = columns.get("beat_at", self.run.beat_at)
+
+
+def say_failure(error: Exception) -> str:
+    """Return in words why a run failed; what only a programmer can read is in the log, under the run's id."""
+    if isinstance(error, DatabaseError):
+        return "The relational store did not answer."
+    if type(error).__module__.partition(".")[0] in _OURS and str(error):
+        return str(error)
+    return "It met an error that nobody foresaw; the log has it under this run's id."
 
 
 def filter_due[Run: BackgroundRun](runs: QuerySet[Run], now: datetime) -> QuerySet[Run]:

@@ -241,6 +241,18 @@ def ensure_indexes() -> None:
                 logger.warning("the audit store's indexes are left to manage.py prepare with DATABASE_ARCHIVE_URL")
 
 
+def list_missing_indexes() -> list[str]:
+    """Return the names of the indexes that should be there and are not.
+
+    Raises: StoreUnavailable.
+    """
+    missing: list[str] = []
+    for kind in (AuditEvent, TranscriptDocument):
+        with open_store(kind) as collection:
+            missing += [str(model.document["name"]) for model in _find_missing_indexes(kind, collection)]
+    return missing
+
+
 def _find_missing_indexes(kind: Kind, collection: Collection[dict[str, Any]]) -> list[IndexModel]:
     present = collection.index_information()
     wanted = [_to_model(**spec) for spec in kind._meta["index_specs"]]

@@ -41,6 +41,8 @@ class EventType(StrEnum):
     TASK_CANCELLED = "task.cancelled", bodies.Nothing, "it was stopped before its end"
     TASK_CANCEL_REQUESTED = "task.cancel-requested", bodies.Nothing, "somebody wants it stopped while it runs"
     TASK_TAINTED = "task.tainted", bodies.TaskTainted, "a skill brought text from outside into it"
+    BULK_STARTED = "bulk.started", bodies.BulkStarted, "one thing is to be done to many tasks; each has its own events"
+    BULK_ENDED = "bulk.ended", bodies.BulkEnded, "each of them had its turn"
     RUN_STARTED = "run.started", bodies.RunStarted, "a worker has claimed a task"
     RUN_LOST = "run.lost", bodies.RunLost, "its worker is gone"
     RUN_RELEASED = "run.released", bodies.Nothing, "it was given back: its worker stops, or a switch was turned"
@@ -63,6 +65,7 @@ class EventType(StrEnum):
     POLICY_DRAFTED = "policy.drafted", bodies.PolicyDrafted, "somebody edits the rules; nothing is published yet"
     POLICY_DISCARDED = "policy.discarded", bodies.PolicyDiscarded, "a draft was thrown away"
     POLICY_REPLAYED = "policy.replayed", bodies.PolicyReplayed, "a what-if over history was asked for"
+    POLICY_COMPARED = "policy.compared", bodies.PolicyCompared, "a what-if has its report"
     POLICY_PUBLISHED = "policy.published", bodies.PolicyPublished, "other rules are in force"
     POLICY_EXPORTED = "policy.exported", bodies.PolicyExported, "a version's rules were taken out"
     FLEET_STOPPED = "fleet.stopped", bodies.FleetSwitched, "nothing may run"
@@ -90,6 +93,7 @@ class EventType(StrEnum):
     PROVIDER_RECOVERED = "provider.recovered", bodies.ProviderMoved, "it answers again"
     FILE_UPLOADED = "file.uploaded", bodies.FileUploaded, "somebody put a document into the workspace"
     ARTIFACT_READ = "artifact.read", bodies.ArtifactRead, "somebody took a task's file out"
+    LIST_EXPORTED = "list.exported", bodies.ListExported, "somebody took what a list shows out as a file"
     TRANSCRIPT_READ = "transcript.read", bodies.TranscriptRead, "somebody took a run's transcript out"
     PAYLOAD_READ = "payload.read", bodies.PayloadRead, "somebody saw what an event or a result holds"
     TRAIL_VERIFIED = "trail.verified", bodies.TrailVerified, "a range of the trail was checked"
@@ -97,18 +101,47 @@ class EventType(StrEnum):
     TRAIL_ARCHIVED = "trail.archived", bodies.TrailArchived, "a sealed segment was moved out of the stores"
     SEQUENCER_BEAT = "sequencer.beat", bodies.Nothing, "nothing else happened, and that is known"
     KEY_ROTATED = "key.rotated", bodies.KeyRotated, "another key signs the checkpoints"
+    BACKUP_MADE = "backup.made", bodies.BackupMade, "all state was copied, to be restored from"
+    BACKUP_RESTORED = (
+        "backup.restored",
+        bodies.BackupRestored,
+        "the state was set back to a copy",
+    )
     PERSON_ERASED = "person.erased", bodies.PersonErased, "a person's data was taken out of the trail"
     USER_CREATED = "user.created", bodies.UserCreated, "an account was made"
     USER_CHANGED = "user.changed", bodies.UserChanged, "its name, password or rights to enter are others"
     USER_DELETED = "user.deleted", bodies.UserDeleted, "an account is gone"
-    USER_LOGGED_IN = "user.logged-in", bodies.UserEntered, "a person entered"
-    USER_LOGGED_OUT = "user.logged-out", bodies.UserEntered, "a person left"
+    USER_PROFILE_CHANGED = (
+        "user.profile-changed",
+        bodies.UserProfileChanged,
+        "a person set up their console",
+    )
+    USER_SESSIONS_ENDED = "user.sessions-ended", bodies.SessionsEnded, "somebody was signed out from elsewhere"
+    USER_LOGGED_IN = "user.logged-in", bodies.UserLoggedIn, "a person entered"
+    USER_LOGGED_OUT = "user.logged-out", bodies.UserLoggedOut, "a person left"
     USER_LOGIN_FAILED = "user.login-failed", bodies.LoginFailed, "somebody did not get in"
+    USER_LINKED = "user.linked", bodies.LoginLinked, "another provider's login opens the account"
+    USER_UNLINKED = "user.unlinked", bodies.LoginLinked, "it no longer does"
+    MFA_ADDED = "mfa.added", bodies.FactorMoved, "a second factor was set up, or recovery codes made"
+    MFA_REMOVED = "mfa.removed", bodies.FactorMoved, "it is gone"
+    MFA_CODE_USED = "mfa.code-used", bodies.RecoveryCodeUsed, "a recovery code was spent"
+    MFA_CODES_SHOWN = "mfa.codes-shown", bodies.RecoveryCodesShown, "the recovery codes were seen, which happens once"
     ROLE_GRANTED = "role.granted", bodies.RoleMoved, "a person has a role more"
     ROLE_REVOKED = "role.revoked", bodies.RoleMoved, "a person has a role less"
     TOKEN_ISSUED = "token.issued", bodies.TokenIssued, "a token was made"
     TOKEN_REVOKED = "token.revoked", bodies.TokenRevoked, "a token opens nothing any more"
     TOKEN_REFUSED = "token.refused", bodies.TokenRefused, "a token was used for what it does not grant"
+    VIEW_SAVED = "view.saved", bodies.ViewMoved, "a person keeps a list's filters under a name"
+    VIEW_RENAMED = "view.renamed", bodies.ViewMoved, "they have another name"
+    VIEW_DELETED = "view.deleted", bodies.ViewMoved, "they are kept no longer"
+    WEBHOOK_CREATED = "webhook.created", bodies.WebhookCreated, "a receiver is told of events from now on"
+    WEBHOOK_CHANGED = "webhook.changed", bodies.WebhookChanged, "it is another address, or told of other events"
+    WEBHOOK_PAUSED = "webhook.paused", bodies.WebhookPaused, "a person, or the receiver's answer 410, paused it"
+    WEBHOOK_RESUMED = "webhook.resumed", bodies.WebhookTurned, "it is told of events again"
+    WEBHOOK_ROTATED = "webhook.rotated", bodies.WebhookTurned, "another secret signs what it is sent"
+    WEBHOOK_DELETED = "webhook.deleted", bodies.WebhookDeleted, "it is told of nothing any more"
+    WEBHOOK_RETRIED = "webhook.retried", bodies.WebhookResent, "a person had a delivery sent again"
+    WEBHOOK_ABANDONED = "webhook.abandoned", bodies.WebhookAbandoned, "a delivery was given up"
 
 
 TERMINAL_TASK_EVENTS = frozenset({EventType.TASK_SUCCEEDED, EventType.TASK_FAILED, EventType.TASK_CANCELLED})

@@ -8,6 +8,7 @@ AuditError
 ├── ErasureRefused     nothing of the person was erased
 │   └── EventsUnderWay  events that name them are not in the store yet: a moment later they are
 ├── NotSignedYet       no signed checkpoint covers it yet: 409 `not_signed_yet`
+├── AgentNotGranted    the token is limited to other agents: 403 `agent_not_granted`
 ├── RunUnknown         no such verification or export, or none that can still be fetched: 404 `run_unknown`
 ├── TrailBehind        too many events wait to take a new task: 503 `audit_unavailable`; nothing was done
 └── StoreUnavailable   the audit store does not answer: 503 `audit_unavailable`; events wait in the ledger
@@ -48,6 +49,18 @@ class EventArchived(EventUnknown):
     def __init__(self, seq: int, *, file: str) -> None:
         super().__init__(f"event {seq} is archived in {file}, with its proofs")
         self.file = file
+
+
+class AgentNotGranted(AuditError):
+    """A token that is limited to some agents was used for `agent_id`; empty: for what tells of the whole fleet."""
+
+    status = HTTPStatus.FORBIDDEN
+    code = "agent_not_granted"
+
+    def __init__(self, agent_id: str = "") -> None:
+        what = f"{ascii(agent_id)[1:-1][:64]} is none of them" if agent_id else "this address is about the whole fleet"
+        super().__init__(f"The token is limited to some agents, and {what}. Nothing was done.")
+        self.agent_id = agent_id
 
 
 class ArchiveFailed(AuditError):

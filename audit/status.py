@@ -1,6 +1,7 @@
 """How far the audit trail is behind, seen from any process, and whether it can take the events of another task."""
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -9,6 +10,7 @@ from typing import Final
 
 from django.conf import settings
 from django.db.models import Count, Min
+from pymongo.errors import DuplicateKeyError
 
 from audit import metrics
 from audit.documents import open_store
@@ -157,6 +159,22 @@ def check_store() -> str:
     try:
         with open_store() as collection:
             collection.find_one({"seq": 1}, {"seq": 1})
+    except StoreUnavailable as error:
+        return str(error)
+    return ""
+
+
+def check_store_takes_events() -> str:
+    """Send the store an event that it has: return why it would take none, else an empty text. Nothing is changed."""
+    head = get_head()
+    try:
+        with open_store() as collection:
+            known = collection.find_one({"seq": head.shipped_seq})
+            if known is None and head.shipped_seq > head.archived_seq:
+                return f"it lacks event {head.shipped_seq}, which it once took: make it anew, manage.py rebuild_audit"
+            if known is not None:
+                with suppress(DuplicateKeyError):
+                    collection.insert_one(known)
     except StoreUnavailable as error:
         return str(error)
     return ""

@@ -2,7 +2,7 @@
 
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -70,7 +70,7 @@ def make_password() -> str:
     return "-".join("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(4))
 
 
-def create_user(name: str, *, password: str, roles: Iterable[Role], now: datetime, created_by: str = SYSTEM) -> User:
+def create_user(name: str, *, password: str, roles: Collection[Role], now: datetime, created_by: str = SYSTEM) -> User:
     """Make a user with roles, audited.
 
     Raises: NameInvalid if the name is taken, in any case of its letters, or is none; also for a weak password.

@@ -1,6 +1,6 @@
 """Geometry of the server-rendered charts: whole numbers into SVG, no style and no script. PURE."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,7 +21,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """One hour: its pieces from the bottom up, and its numbers in words."""
+    """One span of time, mostly an hour: its pieces from the bottom up, and its numbers in words."""
 
     at: datetime
     x: int
@@ -41,11 +41,23 @@ class BarChart:
     total: int
 
 
-def draw_bars(hours: Sequence[tuple[datetime, Sequence[int]]], *, css: Sequence[str], words: Sequence[str]) -> BarChart:
-    """Return stacked bars for each hour's values, scaled to a round top."""
+def name_hour(at: datetime) -> str:
+    """Return the time of day."""
+    return f"{at:%H:%M}"
+
+
+def draw_bars(
+    hours: Sequence[tuple[datetime, Sequence[int]]],
+    *,
+    css: Sequence[str],
+    words: Sequence[str],
+    name: Callable[[datetime], str] = name_hour,
+) -> BarChart:
+    """Return stacked bars for each hour's values, or those of another length that `name` names, to a round top."""
     top = round_up(max((sum(values) for _, values in hours), default=0))
     bars = tuple(
-        _draw_bar(index, at, values, css=css, words=words, top=top) for index, (at, values) in enumerate(hours)
+        _draw_bar(index, name(at), at=at, values=values, css=css, words=words, top=top)
+        for index, (at, values) in enumerate(hours)
     )
     ticks = tuple(top * quarter // 4 for quarter in range(5)) if top >= 4 else tuple(range(top + 1))
     lines = tuple(HEIGHT - HEIGHT * tick / top for tick in ticks)
@@ -54,16 +66,16 @@ def draw_bars(hours: Sequence[tuple[datetime, Sequence[int]]], *, css: Sequence[
 
 
 def _draw_bar(
-    index: int, at: datetime, values: Sequence[int], *, css: Sequence[str], words: Sequence[str], top: int
+    index: int, name: str, *, at: datetime, values: Sequence[int], css: Sequence[str], words: Sequence[str], top: int
 ) -> Bar:
     parts, y = [], float(HEIGHT)
-    for name, value in zip(css, values, strict=True):
+    for tint, value in zip(css, values, strict=True):
         height = round(HEIGHT * value / top, 2)
         y = round(y - height, 2)
         if value:
-            parts.append(Part(css=name, x=index * COLUMN, y=y, height=height))
+            parts.append(Part(css=tint, x=index * COLUMN, y=y, height=height))
     told = ", ".join(f"{value} {word}" for value, word in zip(values, words, strict=True) if value) or "no tasks"
-    return Bar(at=at, x=index * COLUMN, parts=tuple(parts), values=tuple(values), text=f"{at:%H:%M} UTC: {told}")
+    return Bar(at=at, x=index * COLUMN, parts=tuple(parts), values=tuple(values), text=f"{name} UTC: {told}")
 
 
 def round_up(value: int) -> int:

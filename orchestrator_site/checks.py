@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Iterable, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,6 +20,7 @@ from agents.redaction import MIN_SECRET_LENGTH, find_problem
 
 TAG = "orchestrator"
 MIN_SECRET_CHARS = 32
+OWN_NETWORKS = tuple(map(ip_network, ("127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10", "fd00:ec2::/32")))
 
 
 @register(TAG)
@@ -81,6 +83,17 @@ def check_hosts(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[C
     if "*" in settings.ALLOWED_HOSTS:
         hint = "List the names under which the console is reached, separated by commas."
         yield Error("ALLOWED_HOSTS contains *", hint=hint, id="orchestrator.E005")
+
+
+@register(TAG)
+def check_webhook_networks(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[CheckMessage]:
+    """A network too wide lets whoever names an address reach the machine itself, or what a cloud tells its machines."""
+    for text in settings.WEBHOOK_ALLOWED_NETWORKS:
+        network = ip_network(text)
+        if any(network.version == own.version and network.overlaps(own) for own in OWN_NETWORKS):
+            hint = "Name the networks of your receivers alone, such as 10.1.0.0/16, in WEBHOOK_ALLOWED_NETWORKS."
+            what = f"WEBHOOK_ALLOWED_NETWORKS opens {text}, in which this machine or its cloud's metadata answers"
+            yield Caution(what, hint=hint, id="orchestrator.W014")
 
 
 @register(TAG)

@@ -14,13 +14,14 @@ from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.cache import add_never_cache_headers
 
 from agents import registry
 from agents.models import FleetSwitch
 from agents.money.budget import FLEET, THRESHOLDS
 from agents.money.costs import Account, read_account
 from audit.status import LedgerStatus, get_ledger_status
+from orchestrator_site.finding.keys import GO
+from orchestrator_site.models import Profile
 from orchestrator_site.roles import Permission, permissions_of
 from toolgate.models import Approval, ApprovalState
 
@@ -38,8 +39,9 @@ class NavItem:
     label: str
     view: str
     icon: str
-    permission: Permission
+    permission: Permission | None  # None: whoever is signed in
     badge: str = ""
+    under: str = ""  # what the addresses begin with that belong to it; its own, if not given
 
 
 NAV: tuple[tuple[str, tuple[NavItem, ...]], ...] = (
@@ -71,7 +73,12 @@ NAV: tuple[tuple[str, tuple[NavItem, ...]], ...] = (
         (
             NavItem(label="Agents", view="console:agent_list", icon="agent", permission=Permission.AGENTS_READ),
             NavItem(label="Skills", view="console:skill_list", icon="skill", permission=Permission.AGENTS_READ),
+            NavItem(label="System", view="console:system", icon="system", permission=Permission.SYSTEM_READ),
         ),
+    ),
+    (
+        "Console",
+        (NavItem(label="Settings", view="console:profile", icon="settings", permission=None, under="/settings/"),),
     ),
 )
 
@@ -91,20 +98,21 @@ class AuditState:
     limit: int
 
 
-def require(permission: Permission) -> Callable[[View], View]:
-    """Refuse a page to those whose roles lack `permission`, and keep it out of caches."""
+def require(permission: Permission | None) -> Callable[[View], View]:
+    """Refuse a page to those whose roles lack `permission`; None opens it to whoever is signed in."""
 
     def decorate(view: View) -> View:
         @wraps(view)
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            if permission not in find_permissions(request):
+            if permission is None and not request.user.is_authenticated:
+                raise PermissionDenied("It is for those who are signed in.")
+            if permission is not None and permission not in find_permissions(request):
                 raise PermissionDenied(f"It needs the permission {permission}, which none of your roles gives.")
             if _holds_nul(request, kwargs.values()):
                 raise BadRequest("The address holds the character NUL.")
             response = view(request, *args, **kwargs)
             if isinstance(response, HttpResponseNotAllowed):  # where a form was sent to, asked for again
                 response.content = render_to_string("405.html", request=request).encode()
-            add_never_cache_headers(response)
             return response
 
         return checked
@@ -129,11 +137,13 @@ def find_permissions(request: HttpRequest) -> frozenset[Permission]:
 
 def console_context(request: HttpRequest) -> dict[str, Any]:
     """Return what base.html needs; nothing but the theme for those who are not signed in."""
-    theme = request.COOKIES.get(THEME_COOKIE, "")
-    context: dict[str, Any] = {"theme": theme if theme in THEMES else "", "is_demo": settings.DEMO}
+    profile: Profile | None = getattr(request, "profile", None)
+    context: dict[str, Any] = {"theme": find_theme(request, profile), "profile": profile, "is_demo": settings.DEMO}
+    if profile is None:
+        return context
     granted = find_permissions(request)
     if not granted:
-        return context
+        return context | {"nav": build_nav(request.path, granted, {})}
     counts = read_counts(granted)
     context |= {
         "can": {permission.name.lower(): True for permission in granted},
@@ -146,11 +156,18 @@ def console_context(request: HttpRequest) -> dict[str, Any]:
     return context
 
 
+def find_theme(request: HttpRequest, profile: Profile | None) -> str:
+    """Return the theme of a page: its reader's, else what the browser remembers; empty: as the system has it."""
+    is_kept = profile is not None and not profile._state.adding
+    theme = profile.theme if profile is not None and is_kept else request.COOKIES.get(THEME_COOKIE, "")
+    return theme if theme in THEMES else ""
+
+
 def build_nav(path: str, granted: frozenset[Permission], counts: dict[str, int]) -> list[dict[str, Any]]:
     """Return the sections a user may open; the item whose address begins `path` is current."""
     sections = []
     for label, items in NAV:
-        links = [_link(item, path, counts) for item in items if item.permission in granted]
+        links = [_link(item, path, counts) for item in items if item.permission is None or item.permission in granted]
         if links:
             sections.append({"label": label, "links": links})
     return sections
@@ -158,10 +175,11 @@ def build_nav(path: str, granted: frozenset[Permission], counts: dict[str, int])
 
 def _link(item: NavItem, path: str, counts: dict[str, int]) -> dict[str, Any]:
     href = reverse(item.view)
-    is_current = path == href if href == "/" else path.startswith(href)
+    is_current = path == href if href == "/" else path.startswith(item.under or href)
     return {
         "label": item.label,
         "icon": item.icon,
+        "key": GO.get(item.view, ""),
         "href": href,
         "is_current": is_current,
         "badge": item.badge,

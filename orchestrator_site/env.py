@@ -6,6 +6,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -57,6 +58,17 @@ def read_list(name: str, default: list[str]) -> list[str]:
     return [part for part in parts if part] or default
 
 
+def read_pairs(name: str) -> dict[str, str]:
+    """Return the variable `name`, such as fleet-admins=admin,ops=operator, as a mapping.
+
+    Raises: ImproperlyConfigured.
+    """
+    pairs = [entry.rpartition("=") for entry in read_list(name, [])]
+    if not all(left and right for left, _, right in pairs):
+        raise ImproperlyConfigured(f"{name} is no list such as fleet-admins=admin,ops=operator")
+    return {left.strip(): right.strip() for left, _, right in pairs}
+
+
 def read_url(name: str) -> str:
     """Return the variable `name` as an address of http or https, empty if it is not set.
 
@@ -66,6 +78,17 @@ def read_url(name: str) -> str:
     if text and (urlsplit(text).scheme not in {"http", "https"} or not urlsplit(text).hostname):
         raise ImproperlyConfigured(f"{name} is not an http or https address")
     return text
+
+
+def read_networks(name: str) -> list[str]:
+    """Return the variable `name` as networks in CIDR notation, such as 10.0.0.0/8, separated by commas.
+
+    Raises: ImproperlyConfigured.
+    """
+    try:
+        return [str(ip_network(text)) for text in read_list(name, [])]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} is no list of networks such as 10.1.0.0/16,fd00::/8: {error}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,10 @@ from audit.retention.archives import hold_archives
 from audit.retention.erasing import Traces, find_traces, make_subject
 from audit.retention.settling import settle
 from audit.transactions import write_transaction
-from orchestrator_site.models import ApiToken
+from orchestrator_site.entering.factors import forget_factors
+from orchestrator_site.entering.oidc import forget_links
+from orchestrator_site.entering.sessions import end_sessions
+from orchestrator_site.models import ApiToken, Profile
 from orchestrator_site.tokens import forget_tokens
 from toolgate.models import Grant
 
@@ -97,8 +100,13 @@ def _rename(name: str, subject: str, *, reason: str, now: datetime) -> None:
     tokens = ApiToken.objects.filter(owner__in=users)
     tokens.filter(revoked_at=None).update(revoked_at=now, revoke_reason=reason[:200])
     tokens.update(name=subject)
+    Profile.objects.filter(user__in=users).delete()
     User.groups.through._default_manager.filter(user__in=users).delete()
     users.update(username=subject, first_name="", last_name="", email="", password=make_password(None), is_active=False)
+    for user in User.objects.filter(username=subject):  # under the new name, which their events may hold
+        forget_factors(user)
+        forget_links(user)
+        end_sessions(user)
 
 
 def _list_columns() -> Iterator[tuple[QuerySet[Model], str]]:

@@ -23,8 +23,15 @@ from rest_framework.views import set_rollback
 
 from agents import exceptions as agents
 from agents.registry import AgentNotFound, SkillNotFound
-from audit.exceptions import AuditError
-from orchestrator_site.exceptions import BodyRefused
+from audit.exceptions import AgentNotGranted, AuditError
+from orchestrator_site.exceptions import (
+    BodyRefused,
+    DeliveryBusy,
+    DeliveryNotFound,
+    NameTaken,
+    SubscriptionNotFound,
+    TooManyWebhooks,
+)
 from orchestrator_site.logs import get_request_id
 from orchestrator_site.roles import required_scope
 from orchestrator_site.tokens import Grant, record_refusal
@@ -67,6 +74,11 @@ TABLE: Final[dict[type[BaseException], Entry]] = {
     InterfaceError: _STORE_AWAY,
     BodyMalformed: (HTTPStatus.BAD_REQUEST, None, None),
     BodyInvalid: (HTTPStatus.UNPROCESSABLE_ENTITY, None, None),
+    NameTaken: (HTTPStatus.CONFLICT, None, None),
+    TooManyWebhooks: (HTTPStatus.CONFLICT, None, None),
+    SubscriptionNotFound: (HTTPStatus.NOT_FOUND, None, None),
+    DeliveryNotFound: (HTTPStatus.NOT_FOUND, None, None),
+    DeliveryBusy: (HTTPStatus.CONFLICT, None, None),
     agents.TaskNotFound: (HTTPStatus.NOT_FOUND, None, None),
     agents.ArtifactNotFound: (HTTPStatus.NOT_FOUND, None, None),
     AgentNotFound: (HTTPStatus.NOT_FOUND, "not_found", "There is no agent of this id. GET /api/agents lists them."),
@@ -81,7 +93,10 @@ TABLE: Final[dict[type[BaseException], Entry]] = {
     agents.VersionNotFound: (HTTPStatus.NOT_FOUND, None, None),
     agents.WorkflowInvalid: (HTTPStatus.UNPROCESSABLE_ENTITY, None, None),
     agents.KeyInvalid: (HTTPStatus.BAD_REQUEST, None, None),
+    agents.CapRefused: (HTTPStatus.UNPROCESSABLE_ENTITY, None, None),
     agents.AdmissionRefused: (HTTPStatus.TOO_MANY_REQUESTS, None, None),
+    agents.BulkRefused: (HTTPStatus.CONFLICT, None, None),
+    agents.BulkNotFound: (HTTPStatus.NOT_FOUND, None, None),
     agents.FileTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, None, None),
     agents.FileNotKept: (HTTPStatus.INSUFFICIENT_STORAGE, None, None),
     gate.ApprovalNotFound: (HTTPStatus.NOT_FOUND, None, None),
@@ -124,6 +139,11 @@ def make_problem(status: HTTPStatus, code: str, detail: str, **more: Any) -> dic
     }
 
 
+def is_foreseen(error: Exception) -> bool:
+    """Say whether an error has an answer of its own, rather than the one of what nobody foresaw."""
+    return _find_entry(error) is not _UNKNOWN
+
+
 def describe(error: Exception) -> dict[str, Any]:
     """Return the problem document of an error."""
     status, code, detail = _find_entry(error)
@@ -161,6 +181,8 @@ def handle_exception(error: Exception, context: Mapping[str, Any]) -> Response:
     problem = describe(error)
     if isinstance(error, drf.PermissionDenied) and isinstance(request.auth, Grant):
         problem["detail"] = _refuse_scope(request, request.auth, view)
+    if isinstance(error, AgentNotGranted) and isinstance(request.auth, Grant):
+        _record_refusal(request, request.auth, view, beyond=error)
     if problem["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, AuditError):
         log.error("request failed", exc_info=error, extra={"action": "api.failed", "code": problem["code"]})
     return Response(problem, status=problem["status"], headers=_headers(error), content_type=CONTENT_TYPE)
@@ -183,13 +205,19 @@ def _lacks_method(view: Any, method: str) -> bool:
 
 def _refuse_scope(request: Request, grant: Grant, view: Any) -> str:
     """Audit that a token's scope was lacking, and return what to say of it."""
+    scope = _record_refusal(request, grant, view)
+    return f"This needs the scope {scope}, which the token or its owner's roles lack. {_UNCHANGED}"
+
+
+def _record_refusal(request: Request, grant: Grant, view: Any, *, beyond: AgentNotGranted | None = None) -> str:
+    """Audit that a token was used beyond what it grants; return the scope that the request needs."""
     method = str(request.method)
     scope = required_scope(view, method) or "of nobody"
     try:
-        record_refusal(grant, scope=scope, method=method, path=request.path, now=timezone.now())
+        record_refusal(grant, scope=scope, method=method, path=request.path, now=timezone.now(), beyond=beyond)
     except DatabaseError:  # the refusal stands, whether or not it can be written down
         log.exception("a refusal could not be audited", extra={"action": "api.unaudited"})
-    return f"This needs the scope {scope}, which the token or its owner's roles lack. {_UNCHANGED}"
+    return scope
 
 
 # --- Django ---------------------------------------------------------------------------------------------------

@@ -42,6 +42,16 @@ STEP_LOOKS: dict[str, Look] = {
     "refused": ("Refused", "deny", "barred"),
     "unknown": ("Outcome unknown", "ask", "alert"),
 }
+WORKER_LOOKS: dict[str, Look] = {
+    "living": ("Living", "allow", "tick"),
+    "silent": ("Silent", "ask", "clock"),
+    "dead": ("Dead", "deny", "failed"),
+}
+CIRCUIT_LOOKS: dict[str, Look] = {  # whether a vendor is asked
+    "closed": ("Asked", "allow", "tick"),
+    "half_open": ("Tried once", "ask", "clock"),
+    "open": ("Left alone", "deny", "barred"),
+}
 ROLE_LOOKS: dict[str, Look] = {  # what a rule had to do with a decision
     "decides": ("Decides", "run", "next"),
     "overruled": ("Overruled", "quiet", "barred"),
@@ -56,6 +66,16 @@ CONDITION_LOOKS: dict[str, Look] = {
     "not_met": ("Not met", "quiet", "failed"),
     "unclear": ("Cannot be evaluated", "ask", "alert"),
 }
+DELIVERY_LOOKS: dict[str, Look] = {
+    "pending": ("Waiting", "quiet", "clock"),
+    "sending": ("Sending", "run", "running"),
+    "delivered": ("Delivered", "allow", "tick"),
+    "failed": ("Given up", "deny", "failed"),
+}
+WEBHOOK_LOOKS: dict[str, Look] = {
+    "active": ("Active", "allow", "tick"),
+    "paused": ("Paused", "quiet", "pause"),
+}
 LOOKS: dict[str, dict[str, Look]] = {
     "task": TASK_LOOKS,
     "decision": DECISION_LOOKS,
@@ -65,6 +85,10 @@ LOOKS: dict[str, dict[str, Look]] = {
     "role": ROLE_LOOKS,
     "condition": CONDITION_LOOKS,
     "fleet": FLEET_LOOKS,
+    "delivery": DELIVERY_LOOKS,
+    "webhook": WEBHOOK_LOOKS,
+    "worker": WORKER_LOOKS,
+    "circuit": CIRCUIT_LOOKS,
 }
 # Ends of event names, most telling first: an event without a decision is shown by what it says happened.
 EVENT_LOOKS: tuple[tuple[str, str, str], ...] = (
@@ -99,7 +123,10 @@ EVENT_LOOKS: tuple[tuple[str, str, str], ...] = (
     ("budget.crossed", "ask", "coin"),
     ("budget.", "quiet", "coin"),
     ("token.", "block", "key"),
+    ("webhook.abandoned", "ask", "alert"),
+    ("webhook.", "block", "out"),
     ("user.", "quiet", "key"),
+    ("mfa.", "block", "key"),
     ("file.", "quiet", "file"),
     ("artifact.", "quiet", "file"),
 )

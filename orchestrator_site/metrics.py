@@ -29,6 +29,8 @@ from audit.access import Refusal
 from audit.status import get_checkpoint_status, get_ledger_status
 from orchestrator_site.front import send_body, send_problem
 from orchestrator_site.middleware import Receive, Scope, Send
+from orchestrator_site.webhooks.delivering import count_pending
+from orchestrator_site.webhooks.metrics import pending as pending_webhooks
 from toolgate.queries import refresh_gauges
 
 ACTIVE_TASKS = Gauge(
@@ -51,6 +53,7 @@ def _refresh_from_store() -> None:
     refresh_gauges(agent_ids)
     circuits.refresh_gauges(list_configured())
     refresh_cost_gauges(agent_ids, now=timezone.now())
+    pending_webhooks.set(count_pending())
     get_ledger_status()  # sets the lag
     get_checkpoint_status()  # sets up to where the log is signed and filed
 

@@ -1,4 +1,5 @@
-"""The id of a request: taken from the client if it is sane, made otherwise, returned and logged.
+"""What is done to every request and answer; above all its id: taken from the client if it is sane, made otherwise,
+returned and logged.
 
 It is done on both sides of the server: `RequestIds` wraps the ASGI application, so that streams, sockets and
 refusals carry an id too, and hands the id down as a header; `RequestIdMiddleware` takes it up inside Django.
@@ -11,10 +12,13 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.utils.cache import add_never_cache_headers
 
 from audit.context import acting, name_actor
 from audit.ids import new_id
 from orchestrator_site.logs import log_context
+from orchestrator_site.people.profiles import read_profile
+from orchestrator_site.people.zones import showing_in
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +82,19 @@ class RequestIdMiddleware:
         return response
 
 
+class PrivateMiddleware:
+    """Django: keep whatever is answered, refusals too, out of every cache, unless the view says otherwise."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if not response.has_header("Cache-Control"):
+            add_never_cache_headers(response)
+        return response
+
+
 class ActorMiddleware:
     """Django: name who acts to whatever is recorded below. A token's owner is named where the token is read."""
 
@@ -88,6 +105,21 @@ class ActorMiddleware:
         if request.user.is_authenticated:
             name_actor(f"user:{request.user.get_username()}")
         return self.get_response(request)
+
+
+class ProfileMiddleware:
+    """Django: set `request.profile` of who is signed in, and show times in the zone that it names."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not request.user.is_authenticated:
+            return self.get_response(request)
+        profile = read_profile(request.user)
+        request.profile = profile  # type: ignore[attr-defined]
+        with showing_in(profile.time_zone):
+            return self.get_response(request)
 
 
 def _log_answer(request: HttpRequest, response: HttpResponse, *, seconds: float) -> None:

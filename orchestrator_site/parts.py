@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import override
 
@@ -124,6 +125,32 @@ class SequencerPart(Part):
 
         super().stop()
         bell.recorded.ring()
+
+
+class WebhooksPart(Part):
+    """Webhooks: any number of processes may share the work. `alone`: what another held when it died is free at once."""
+
+    def __init__(self, *, alone: bool = False) -> None:
+        super().__init__("webhooks")
+        self._alone = alone
+        self._wake: Callable[[], None] | None = None
+
+    @override
+    def work(self) -> None:
+        from orchestrator_site.webhooks.courier import Courier
+        from orchestrator_site.webhooks.delivering import forget_claims
+
+        if self._alone:
+            forget_claims(now=timezone.now())
+        courier = Courier()
+        self._wake = courier.wake
+        courier.run(self.stopping)
+
+    @override
+    def stop(self) -> None:
+        super().stop()
+        if self._wake is not None:
+            self._wake()
 
 
 class MongodbPart(Part):

@@ -130,6 +130,19 @@ def lock_folder(var: Path) -> int:
     return descriptor
 
 
+def find_holder(var: Path) -> str:
+    """Return which server holds the lock on `var`, as it wrote it; empty if none does."""
+    path = var / "run" / "lock"
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return ""
+    except OSError:
+        return path.read_text() or "another process"
+    return ""
+
+
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens on `port`; 0 takes any that is free.
 

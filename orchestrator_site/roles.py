@@ -7,6 +7,9 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from audit.exceptions import AgentNotGranted
+from audit.reach import reach_of
+
 
 class Permission(StrEnum):
     """What can be done; the same words are the scopes of an API token."""
@@ -26,7 +29,10 @@ class Permission(StrEnum):
     POLICY_WRITE = "policy:write"
     BUDGET_READ = "budget:read"
     BUDGET_WRITE = "budget:write"
+    WEBHOOKS_READ = "webhooks:read"
+    WEBHOOKS_WRITE = "webhooks:write"  # and see the secret that signs the callbacks of tasks
     METRICS_READ = "metrics:read"
+    SYSTEM_READ = "system:read"  # hosts, folders and versions; whether all is well is on the overview for everybody
     USERS_WRITE = "users:write"
     TOKENS_WRITE = "tokens:write"
 
@@ -54,10 +60,25 @@ _READ = frozenset(
 ROLES: dict[Role, frozenset[Permission]] = {
     Role.VIEWER: _READ,
     Role.OPERATOR: _READ
-    | {Permission.TASKS_WRITE, Permission.FILES_WRITE, Permission.AUDIT_READ, Permission.FLEET_STOP},
-    Role.APPROVER: _READ | {Permission.APPROVALS_DECIDE, Permission.AUDIT_READ, Permission.FLEET_STOP},
+    | {
+        Permission.TASKS_WRITE,
+        Permission.FILES_WRITE,
+        Permission.AUDIT_READ,
+        Permission.FLEET_STOP,
+        Permission.WEBHOOKS_READ,
+        Permission.SYSTEM_READ,
+    },
+    Role.APPROVER: _READ
+    | {Permission.APPROVALS_DECIDE, Permission.AUDIT_READ, Permission.FLEET_STOP, Permission.SYSTEM_READ},
     Role.AUDITOR: _READ
-    | {Permission.AUDIT_READ, Permission.AUDIT_PAYLOAD, Permission.AUDIT_EXPORT, Permission.METRICS_READ},
+    | {
+        Permission.AUDIT_READ,
+        Permission.AUDIT_PAYLOAD,
+        Permission.AUDIT_EXPORT,
+        Permission.METRICS_READ,
+        Permission.WEBHOOKS_READ,
+        Permission.SYSTEM_READ,
+    },
     Role.ADMIN: frozenset(Permission),
 }
 
@@ -80,7 +101,8 @@ def has_permission(user: Any, permission: str) -> bool:
 class HasScope(BasePermission):
     """Refuse unless the view names its scope and both the token and its owner's roles hold it.
 
-    A view without `required_scope` is refused to everybody: default deny.
+    A view without `required_scope` is refused to everybody: default deny. So is one that does not say that it
+    `heeds_agents` to a token that is limited to some: it holds back nothing that is about the others.
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:
@@ -88,7 +110,11 @@ class HasScope(BasePermission):
         grant: Any = request.auth
         if scope is None or grant is None:
             return False
-        return scope == ANY_TOKEN or scope in grant.granted
+        if scope != ANY_TOKEN and scope not in grant.granted:
+            return False
+        if reach_of(grant) is not None and not getattr(view, "heeds_agents", False):
+            raise AgentNotGranted
+        return True
 
 
 ANY_TOKEN = "any"  # noqa: S105  (a marker, not a secret)

@@ -170,6 +170,7 @@ class SchemaView(APIView):
     """The OpenAPI 3.1 document of this API."""
 
     required_scope = "any"
+    heeds_agents = True  # it is the same for everybody
 
     @extend_schema(operation_id="schema", responses={(200, SCHEMA_TYPE): dict[str, Any]})
     def get(self, request: Request) -> HttpResponse:

@@ -25,7 +25,7 @@ from django.db import connection
 from orchestrator_site import stores
 from orchestrator_site.front import BoundedHttpProtocol, BoundedSocketProtocol
 from orchestrator_site.launch import Launch
-from orchestrator_site.parts import MongodbPart, Part, SequencerPart, WorkerPart
+from orchestrator_site.parts import MongodbPart, Part, SequencerPart, WebhooksPart, WorkerPart
 from orchestrator_site.preflight import Claim, PreflightError
 from orchestrator_site.welcome import welcome
 
@@ -87,7 +87,9 @@ class Server:
         self._claim = claim
         self._mongodb = mongodb
         alone = claim.lock is not None and connection.vendor == "sqlite"
-        self._parts: list[Part] = [] if claim.web_only else [WorkerPart(alone=alone), SequencerPart(alone=alone)]
+        self._parts: list[Part] = []
+        if not claim.web_only:
+            self._parts = [WorkerPart(alone=alone), WebhooksPart(alone=alone), SequencerPart(alone=alone)]
         self._parts += more
         self._web: WebServer | None = None
         self._stopping = False
@@ -121,13 +123,13 @@ class Server:
             runner.run(self._web.serve(sockets=[self._claim.listener]))
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal: the worker may begin to wind up while the last answers are given."""
+        """Handle a signal: worker and webhooks may begin to wind up while the last answers are given."""
         if not self._stopping:
             self._stopping = True
             threading.Thread(target=_end_late, name="deadline", daemon=True).start()
         if self._web:
             self._web.should_exit = True
-        for part in self._parts[:1]:
+        for part in self._parts[:2]:
             part.stop()
 
     def _wind_up(self) -> None:

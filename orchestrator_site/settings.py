@@ -11,6 +11,8 @@ from orchestrator_site.env import (
     read_flag,
     read_int,
     read_list,
+    read_networks,
+    read_pairs,
     read_pounds,
     read_prices,
     read_rate,
@@ -25,6 +27,7 @@ PORT = read_int("PORT", 3000)
 
 DEBUG = False
 SECRET_KEY = read_text("SECRET_KEY") or find_or_make_secret(VAR / "secret_key")
+SECRET_KEY_FALLBACKS = read_text("SECRET_KEY_FALLBACKS").split()  # earlier ones, which still open what they sealed
 ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
 
 INSTALLED_APPS = [
@@ -33,10 +36,16 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django_prometheus",
     "django_htmx",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -52,13 +61,16 @@ MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "orchestrator_site.middleware.PrivateMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "orchestrator_site.middleware.ActorMiddleware",
+    "orchestrator_site.middleware.ProfileMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "orchestrator_site.entering.middleware.EnteringMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -113,6 +125,7 @@ AUDIT_ARCHIVE_DIR = Path(os.environ.get("AUDIT_ARCHIVE_DIR") or VAR / "archives"
 EMBEDDED_MONGODB_COMMAND = os.environ.get("EMBEDDED_MONGODB_COMMAND", "")
 
 REDIS_URL = read_text("REDIS_URL")
+CACHES: dict[str, dict[str, object]]
 if REDIS_URL:
     CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL}}
     CHANNEL_LAYERS = {
@@ -124,7 +137,13 @@ if REDIS_URL:
     }
     TASKS = {"default": {"BACKEND": "agents.engine.DocketBackend"}}
 else:
-    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    # With Django's 300 entries, whoever tries enough names would have the attempts at another forgotten.
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+            "OPTIONS": {"MAX_ENTRIES": 100_000},
+        }
+    }
     TASKS = {"default": {"BACKEND": "agents.engine.InProcessBackend"}}
 
 # --- the fleet ------------------------------------------------------------------------------------------------
@@ -149,6 +168,11 @@ OPENAI_API = os.environ.get("OPENAI_API", "auto")  # "responses", "chat", or "au
 ANTHROPIC_API_KEY = read_text("ANTHROPIC_API_KEY")
 ANTHROPIC_BASE_URL = os.environ.get("ANTHROPIC_BASE_URL", "")
 DEMO = read_flag("ORCHESTRATOR_DEMO", False)  # the provider is a scripted stand-in, and every page says so
+
+# --- webhooks -------------------------------------------------------------------------------------------------
+# Networks of the house that webhooks may reach beside public addresses; sourceFetch never may.
+WEBHOOK_ALLOWED_NETWORKS = read_networks("WEBHOOK_ALLOWED_NETWORKS")
+CONSOLE_URL = (read_url("CONSOLE_URL") or f"http://127.0.0.1:{PORT}").rstrip("/")  # what links in webhooks begin with
 
 # --- money ----------------------------------------------------------------------------------------------------
 COST_BUDGET_CAP = read_pounds("COST_BUDGET_CAP", "20")  # a calendar month, hard: nobody raises it in the console
@@ -177,11 +201,43 @@ LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
-ACCOUNT_ADAPTER = "orchestrator_site.accounts.ClosedSignupAdapter"
+ACCOUNT_ADAPTER = "orchestrator_site.entering.accounts.ClosedSignupAdapter"
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = True
-ACCOUNT_RATE_LIMITS = {"login_failed": "5/5m/key,50/m/ip"}
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_RATE_LIMITS = {"login_failed": "5/5m/key,50/m/ip", "oidc": "60/m/ip", "passkey": "60/m/ip"}
+# Roles whose holders need a second factor before they may open any other page.
+REQUIRE_MFA = read_list("REQUIRE_MFA", [])
+MFA_ADAPTER = "orchestrator_site.entering.factors.FactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_RATE_LIMITS = {"webauthn_login": "30/m/ip"}
+# Logins by another provider: OpenID Connect, found by its issuer.
+OIDC_ISSUER = read_url("OIDC_ISSUER")
+OIDC_CLIENT_ID = os.environ.get("OIDC_CLIENT_ID", "")
+OIDC_CLIENT_SECRET = read_text("OIDC_CLIENT_SECRET")
+OIDC_NAME = os.environ.get("OIDC_NAME") or "Single sign-on"
+OIDC_ROLE_CLAIM = os.environ.get("OIDC_ROLE_CLAIM", "")  # of the ID token; without it no account made so has a role
+OIDC_ROLES = read_pairs("OIDC_ROLES")  # role by the claim's value; empty: the values are names of roles
+SOCIALACCOUNT_ADAPTER = "orchestrator_site.entering.oidc.ProviderAdapter"
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "OAUTH_PKCE_ENABLED": True,
+        "APPS": [
+            {
+                "provider_id": "oidc",
+                "name": OIDC_NAME,
+                "client_id": OIDC_CLIENT_ID,
+                "secret": OIDC_CLIENT_SECRET,
+                "settings": {"server_url": OIDC_ISSUER},
+            }
+        ]
+        if OIDC_ISSUER
+        else [],
+    }
+}
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
@@ -240,6 +296,8 @@ STORAGES = {
 # --- observability --------------------------------------------------------------------------------------------
 PROMETHEUS_ENABLED = read_flag("PROMETHEUS_ENABLED", True)
 PROMETHEUS_METRIC_NAMESPACE = "orchestrator"
+GRAFANA_URL = read_url("GRAFANA_URL")  # what the system page links to, where there is one
+ALERTMANAGER_URL = read_url("ALERTMANAGER_URL")
 LOG_LEVEL = os.environ.get("LOG_LEVEL", "INFO").upper()
 LOGGING = {
     "version": 1,

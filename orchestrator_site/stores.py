@@ -42,10 +42,12 @@ def find_unapplied() -> set[tuple[str, str]]:
 
     Names are compared, which takes milliseconds; building Django's migration graph takes half a second.
     """
-    applied = set(MigrationRecorder(connection).applied_migrations())
-    return {
-        migration for config in apps.get_app_configs() for migration in _on_disk(config.label, config.path)
-    } - applied
+    return list_migrations() - set(MigrationRecorder(connection).applied_migrations())
+
+
+def list_migrations() -> set[tuple[str, str]]:
+    """Return the migrations (app, name) that are on disk."""
+    return {migration for config in apps.get_app_configs() for migration in _on_disk(config.label, config.path)}
 
 
 def _on_disk(label: str, path: str) -> set[tuple[str, str]]:

@@ -22,11 +22,13 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from agents.registry import list_agents
 from audit.context import name_actor
 from audit.events import Event, EventType
+from audit.exceptions import AgentNotGranted
 from audit.ledger import record
 from audit.transactions import write_transaction
-from orchestrator_site.exceptions import NameInvalid, ScopeUnknown, TokenInvalid, TokenNotFound
+from orchestrator_site.exceptions import AgentsUnknown, NameInvalid, ScopeUnknown, TokenInvalid, TokenNotFound
 from orchestrator_site.models import ApiToken
 from orchestrator_site.roles import Permission, permissions_of
 
@@ -51,6 +53,7 @@ class Grant:
     prefix: str
     owner: User
     granted: frozenset[str]
+    agents: frozenset[str] | None  # that it is limited to; None: every agent
     expires_at: datetime | None
 
 
@@ -107,6 +110,7 @@ def _load(token: str, digest: str, *, now: datetime) -> Grant:
         prefix=found.prefix,
         owner=found.owner,
         granted=frozenset(found.scopes) & permissions_of(found.owner),
+        agents=None if found.agents is None else frozenset(found.agents),
         expires_at=found.expires_at,
     )
 
@@ -141,12 +145,16 @@ class TokenAuthentication(BaseAuthentication):
         return "Bearer"
 
 
-def record_refusal(grant: Grant, *, scope: str, method: str, path: str, now: datetime) -> None:
-    """Audit that a valid token was used for what it does not grant."""
+def record_refusal(
+    grant: Grant, *, scope: str, method: str, path: str, now: datetime, beyond: AgentNotGranted | None = None
+) -> None:
+    """Audit that a valid token was used for what it does not grant: a scope, or an agent that is `beyond` its limit."""
     body = {"token": grant.name, "prefix": grant.prefix, "scope": scope, "method": method, "path": path[:200]}
-    actor = f"user:{grant.owner.get_username()}"
+    actor, reason = f"user:{grant.owner.get_username()}", ""
+    if beyond is not None:
+        body["agent"], reason = ascii(beyond.agent_id)[1:-1][:64], beyond.code
     with write_transaction():
-        record(Event(type=EventType.TOKEN_REFUSED, at=now, actor=actor, decision="deny", body=body))
+        record(Event(type=EventType.TOKEN_REFUSED, at=now, actor=actor, decision="deny", reason=reason, body=body))
 
 
 # --- issue and revoke -----------------------------------------------------------------------------------------
@@ -158,13 +166,17 @@ def issue_token(
     now: datetime,
     created_by: str = "system",
     expires_at: datetime | None = None,
+    agents: Iterable[str] | None = None,
 ) -> tuple[ApiToken, str]:
     """Make a token and return its row and the token itself, which nobody can read again.
 
-    Raises: ScopeUnknown, NameInvalid.
+    With `agents` it opens nothing that is about another agent, nor about the whole fleet.
+
+    Raises: ScopeUnknown, NameInvalid, AgentsUnknown.
     """
     _check_name(name)
     granted = read_scopes(scopes)
+    limit = None if agents is None else read_agents(agents)
     token = MARK + secrets.token_urlsafe(32)
     row = ApiToken(
         prefix=token[len(MARK) :][:PREFIX_LENGTH],
@@ -172,13 +184,15 @@ def issue_token(
         name=name,
         owner=owner,
         scopes=granted,
+        agents=limit,
         created_at=now,
         created_by=created_by,
         expires_at=expires_at,
     )
     with write_transaction():
         row.save(force_insert=True)
-        body = {"scopes": granted, "expiresAt": expires_at.isoformat() if expires_at else None}
+        until = expires_at.isoformat() if expires_at else None
+        body: dict[str, object] = {"scopes": granted, "agents": limit, "expiresAt": until}
         record(_event(EventType.TOKEN_ISSUED, row, actor=created_by, now=now, **body))
     return row, token
 
@@ -196,20 +210,35 @@ def read_scopes(scopes: Iterable[str]) -> list[str]:
     return sorted(known) if ALL in words else sorted(words)
 
 
+def read_agents(words: Iterable[str]) -> list[str]:
+    """Return the ids of the agents that the words name, sorted.
+
+    Raises: AgentsUnknown; also if there is none: a token that reaches no agent is nobody's wish.
+    """
+    wanted, known = {word.strip() for word in words}, {agent.id for agent in list_agents()}
+    if unknown := sorted(wanted - known) or ([] if wanted else [""]):
+        raise AgentsUnknown(unknown, sorted(known))
+    return sorted(wanted)
+
+
 def _check_name(name: str) -> None:
     if not (1 <= len(name) <= 100 and name.isprintable() and name.strip() == name):
         raise NameInvalid("A token's name has 1 to 100 printable characters. No token was made.")
 
 
 def revoke_token(prefix: str, *, reason: str, revoked_by: str, now: datetime) -> ApiToken:
-    """Revoke the one token whose prefix this is (the token itself will do); revoking twice changes nothing.
+    """Revoke the one token whose prefix this is (the token itself will do).
 
     Raises: TokenNotFound if no token, or more than one, has it.
     """
     rows = list(ApiToken.objects.filter(prefix=prefix.removeprefix(MARK)[:PREFIX_LENGTH])[:2])
     if len(rows) != 1:
         raise TokenNotFound(f"{len(rows) or 'No'} tokens begin with {ascii(prefix)[1:-1][:12]}. Nothing was revoked.")
-    row = rows[0]
+    return revoke(rows[0], reason=reason, revoked_by=revoked_by, now=now)
+
+
+def revoke(row: ApiToken, *, reason: str, revoked_by: str, now: datetime) -> ApiToken:
+    """Take a token out of use for good; twice changes nothing."""
     with write_transaction():
         changes = {"revoked_at": now, "revoke_reason": reason[:MAX_REASON_LENGTH]}
         if ApiToken.objects.filter(pk=row.pk, revoked_at=None).update(**changes):

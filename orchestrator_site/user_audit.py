@@ -5,7 +5,9 @@ method is wrapped, and the change and its event commit together. What neither se
 SQL by hand: nothing here uses them on these tables, and the tests' guard fails where something does.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any, Final
 
@@ -33,13 +35,32 @@ _FIELDS: Final = {
 }
 
 
+_reason: ContextVar[str] = ContextVar("reason", default="")
+
+
+@contextmanager
+def because(reason: str) -> Iterator[None]:
+    """Have every event that tells of a person inside say why; an empty reason says nothing."""
+    token = _reason.set(reason)
+    try:
+        yield
+    finally:
+        _reason.reset(token)
+
+
+def with_reason(type_: EventType, body: Any) -> Any:
+    """Return an event's body with the reason of `because`, where its shape has room for one."""
+    reason = _reason.get()
+    return body | {"reason": reason} if reason and "reason" in type_.shape.__annotations__ else body
+
+
 def watch_saves() -> None:
     """Have every save of a user or a group told, in one transaction with it. Once a process."""
-    User.save_base = _told(User.save_base, _tell_user, fields=set(_FIELDS))  # type: ignore[method-assign]
-    Group.save_base = _told(Group.save_base, _tell_group, fields={"name"})  # type: ignore[method-assign]
+    User.save_base = told(User.save_base, _tell_user, fields=set(_FIELDS))  # type: ignore[method-assign]
+    Group.save_base = told(Group.save_base, _tell_group, fields={"name"})  # type: ignore[method-assign]
 
 
-def _told[M: Model](
+def told[M: Model](
     save: Callable[..., None], tell: Callable[[M | None, M], None], *, fields: set[str]
 ) -> Callable[..., None]:
     """Return `save` with its event; one that touches none of `fields`, such as a sign-in's, is left as it is."""
@@ -122,4 +143,4 @@ def _tell_members(type_: EventType, group: Group, *, role: str) -> None:
 
 
 def _record(type_: EventType, body: Any) -> None:
-    record(Event(type=type_, at=timezone.now(), actor=current_actor(), body=body))
+    record(Event(type=type_, at=timezone.now(), actor=current_actor(), body=with_reason(type_, body)))

@@ -1,64 +1,58 @@
 """The overview, and the small views that belong to every page."""
 
-from datetime import timedelta
+from datetime import datetime
+from typing import Any
 
-from django.conf import settings
-from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils import timezone
-from django.utils.http import url_has_allowed_host_and_scheme
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
-from agents.money.budget import FLEET
-from agents.money.costs import read_account
+from agents.money.budget import FLEET, find_reach
+from agents.money.costs import read_account, read_agent_accounts, read_forecast
 from agents.registry import list_agents
-from orchestrator_site import overview
-from orchestrator_site.console import THEME_COOKIE, THEMES, find_permissions, read_counts
+from orchestrator_site.console import find_permissions, read_counts
+from orchestrator_site.overview.activity import AgentActivity, read_refusals, read_task_activity
+from orchestrator_site.overview.needs import read_standing, read_waiting
+from orchestrator_site.overview.windows import DAY, WINDOWS
+from orchestrator_site.roles import Permission
+from toolgate.inbox.standing import person_of
 from toolgate.queries import list_waiting_approvals
 
 SHOWN_APPROVALS = 3
-THEME_AGE = timedelta(days=365)
 
 
 @require_safe
 def show_overview(request: HttpRequest) -> HttpResponse:
-    """Show what needs a person, whether the fleet is healthy, and what it is doing."""
-    now = timezone.now()
-    activity = overview.read_task_activity(now)
-    agents = list_agents()
-    idle = overview.AgentActivity()
+    """Show what needs a person, whether the fleet is healthy, what it is doing, and what that costs."""
+    now, window = timezone.now(), WINDOWS.get(request.GET.get("range", ""), DAY)
+    may_decide = Permission.APPROVALS_DECIDE in find_permissions(request)
+    activity = read_task_activity(window, now)
+    idle = AgentActivity()
     context = {
+        "window": window,
+        "windows": WINDOWS,
         "activity": activity,
-        "running": sum(agent.running for agent in activity.by_agent.values()),
-        "refusals": overview.read_refusals(now),
-        "waiting": overview.read_waiting(),
-        "fleet": read_account(FLEET, now=now),
+        "refusals": read_refusals(window, now),
+        "waiting": read_waiting(person_of(request.user) if may_decide else None, now),
+        "standing": read_standing(),
         "approvals": list_waiting_approvals(limit=SHOWN_APPROVALS),
-        "agents": [{"agent": agent, "activity": activity.by_agent.get(agent.id, idle)} for agent in agents],
-        "halted": sum(agent.status != "enabled" for agent in agents),
+        "agents": [
+            {"agent": agent, "activity": activity.by_agent.get(agent.id, idle), "account": account}
+            for agent, account in zip(list_agents(), read_agent_accounts(now), strict=True)
+        ],
+        **_describe_cost(now),
     }
     return render(request, "dashboard/overview.html", context)
+
+
+def _describe_cost(now: datetime) -> dict[str, Any]:
+    fleet = read_account(FLEET, now=now)
+    forecast = read_forecast(fleet.spent, now)
+    return {"fleet": fleet, "forecast": forecast, "reach": find_reach(fleet.spent, forecast, fleet.cap or 0, now=now)}
 
 
 @require_safe
 def show_counts(request: HttpRequest) -> JsonResponse:
     """Answer with the numbers behind the badges, for the page's script."""
     return JsonResponse(read_counts(find_permissions(request)))
-
-
-@login_not_required
-@require_POST
-def switch_theme(request: HttpRequest) -> HttpResponse:
-    """Keep the chosen theme in a cookie: light, dark, or whatever the system has."""
-    target = request.POST.get("next", "")
-    is_ours = url_has_allowed_host_and_scheme(target, allowed_hosts={request.get_host()})
-    response = redirect(target if is_ours else "/")
-    theme = request.POST.get("theme")
-    if theme in THEMES:
-        response.set_cookie(
-            THEME_COOKIE, theme, max_age=THEME_AGE, samesite="Lax", secure=settings.HTTPS_ONLY, httponly=True
-        )
-    else:
-        response.delete_cookie(THEME_COOKIE)
-    return response

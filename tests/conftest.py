@@ -17,6 +17,15 @@ hypothesis.settings.register_profile("steady", deadline=None)
 hypothesis.settings.load_profile("steady")
 
 
+# What takes minutes comes first: begun last, it would be waited for while the other process has nothing to do.
+LONG = ("test_other_pair", "test_budget_storm", "test_crashes", "test_agent_faults", "test_audit_kills", "test_live_")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long."""
+    items.sort(key=lambda item: not item.path.name.startswith(LONG))
+
+
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep SQLite's test database in a file: in memory, threads would share one lock and no WAL."""

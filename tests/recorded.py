@@ -30,7 +30,11 @@ EXEMPT_TABLES: Final = {
     "toolgate_callcounter": "what a limit has counted; each decision tells its counters",
     "toolgate_ratecell": "the same of a rate",
     "toolgate_periodcell": "the same of a period",
+    "orchestrator_site_webhookstate": "how far the ledger was followed; a change of the callbacks' secret is an event",
+    "orchestrator_site_webhookdelivery": "what an event of the ledger made, and what came of it: its own record",
+    "orchestrator_site_webhookattempt": "the same of each attempt",
     "django_session": "a browser's cookie; signing in and out are events",
+    "usersessions_usersession": "from where that cookie is used, to the minute",
     "django_migrations": "the schema",
     "django_content_type": "the schema",
     "auth_permission": "the schema: Django's own permissions are not used",
@@ -42,8 +46,13 @@ EXEMPT_PREFIXES: Final = {
 # Statements on tables that are state otherwise; each begins so.
 EXEMPT_STATEMENTS: Final = {
     'UPDATE "orchestrator_site_apitoken" SET "last_used_at"': "when a token was used last, to the minute",
+    'UPDATE "mfa_authenticator" SET "last_used_at"': "when a factor was used last; user.logged-in tells more",
+    'UPDATE "socialaccount_socialaccount"': "what a provider said at a login; that login is the event",
     'UPDATE "auth_user" SET "last_login"': "Django's own; user.logged-in tells more",
     'INSERT INTO "auth_group"': "a role that nobody has yet: the roles are a table in the code",
+    'UPDATE "agents_bulkrun"': "how far a bulk run is: that it starts and ends are events",
+    'INSERT INTO "agents_bulkitem"': "a turn of a bulk run: what it changes is the task's own event",
+    'UPDATE "agents_bulkitem"': "why a turn changed nothing",
     'UPDATE "toolgate_whatif"': "how far a what-if is, and its report: asking for it is the event",
 }
 

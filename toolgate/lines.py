@@ -30,7 +30,11 @@ def diff_values(old: Any, new: Any) -> tuple[Line, ...]:
 
 def dump_plain(value: Any, *, indent: int | None = None) -> str:
     """Return JSON in which whatever does not print, or would reorder what stands around it, is escaped."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return make_plain(json.dumps(value, indent=indent, ensure_ascii=False))
+
+
+def make_plain(text: str) -> str:
+    """Return a text with all escaped that does not print, or would reorder what stands around it; line ends stay."""
     return "".join(char if char == "\n" or char.isprintable() else _escape(char) for char in text)
 
 

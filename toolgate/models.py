@@ -95,7 +95,12 @@ class DecisionRecord(models.Model):
     trace_id = models.CharField(max_length=64)
 
     class Meta:
-        indexes = [models.Index(fields=["agent_id", "skill_id", "at", "id"], name="decision_of_pair")]
+        indexes = [
+            models.Index(fields=["agent_id", "skill_id", "at", "id"], name="decision_of_pair"),
+            models.Index(
+                fields=["-id", "agent_id", "skill_id"], name="decision_refused", condition=models.Q(effect="deny")
+            ),
+        ]
 
 
 class CallCounter(models.Model):
@@ -158,7 +163,7 @@ class Approval(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(fields=["expires_at"], name="approval_pending", condition=models.Q(state="pending")),
+            models.Index(fields=["expires_at", "id"], name="approval_pending", condition=models.Q(state="pending")),
             models.Index(
                 fields=["sla_at"],
                 name="approval_overdue",
@@ -208,5 +213,6 @@ class Grant(models.Model):
         indexes = [
             models.Index(
                 fields=["agent_id", "skill_id", "expires_at"], name="grant_live", condition=models.Q(revoked_at=None)
-            )
+            ),
+            models.Index(fields=["expires_at", "id"], name="grant_to_end"),
         ]

@@ -1,11 +1,12 @@
 """What the API and the console read from the gate."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from django.utils import timezone
 
+from audit.ids import span_of
 from toolgate import metrics
 from toolgate.exceptions import ApprovalNotFound
 from toolgate.glance import find_effect
@@ -43,9 +44,16 @@ class Permission:
 
 # --- approvals ------------------------------------------------------------------------------------------------
 def list_approvals(
-    state: str | None = None, before: str = "", *, decided: bool | None = None, limit: int = 100
+    state: str | None = None,
+    before: str = "",
+    *,
+    decided: bool | None = None,
+    agents: Collection[str] | None = None,
+    limit: int = 100,
 ) -> list[Approval]:
     """Return approvals, newest first; what waits (`decided=False`) the first to expire first.
+
+    `agents` are those whose calls they are about, None for every one.
 
     `before` is the id of the last approval of the page before; ask for one more than a page to see if there is a next.
     """
@@ -56,6 +64,8 @@ def list_approvals(
         rows = rows.exclude(state=ApprovalState.PENDING)
     if state:
         rows = rows.filter(state=state)
+    if agents is not None:
+        rows = rows.filter(agent_id__in=agents)
     if before:
         rows = rows.filter(id__lt=before)
     return list(rows[: _bound(limit)])
@@ -78,6 +88,15 @@ def get_approval(approval_id: str) -> Approval:
     if approval is None:
         raise ApprovalNotFound(approval_id)
     return approval
+
+
+def find_approvals_by_id(prefix: str, *, limit: int) -> list[Approval]:
+    """Return approvals whose id begins so, newest first; nothing for what no id begins with."""
+    try:
+        span = span_of(prefix)
+    except ValueError:
+        return []
+    return list(Approval.objects.filter(id__range=span).order_by("-id")[:limit])
 
 
 def list_approvals_of_task(task_id: str) -> list[Approval]:

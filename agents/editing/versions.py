@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from agents import registry
 from agents.editing.diff import Change, diff_configs
 from agents.exceptions import VersionNotFound
 from agents.models import AgentDraft, AgentVersion, Task
@@ -24,8 +23,8 @@ class Edition:
 
 def list_editions(agent_id: str, *, limit: int) -> list[Edition]:
     """Return the newest versions of an agent, newest first."""
-    rows = list(AgentVersion.objects.filter(agent_id=agent_id).order_by("-version")[:limit])
-    return [_edition_from(row) for row in rows]
+    rows = list(AgentVersion.objects.filter(agent_id=agent_id).order_by("-version")[: limit + 1])
+    return [_make_edition(row, before) for row, before in zip(rows[:limit], [*rows[1:], None], strict=False)]
 
 
 def get_edition(agent_id: str, version: int) -> Edition:
@@ -33,15 +32,15 @@ def get_edition(agent_id: str, version: int) -> Edition:
 
     Raises: VersionNotFound.
     """
-    row = AgentVersion.objects.filter(agent_id=agent_id, version=version).first()
-    if row is None:
+    rows = list(AgentVersion.objects.filter(agent_id=agent_id, version__lte=version).order_by("-version")[:2])
+    if not rows or rows[0].version != version:
         raise VersionNotFound(agent_id, version)
-    return _edition_from(row)
+    return _make_edition(rows[0], rows[1] if len(rows) > 1 else None)
 
 
-def _edition_from(row: AgentVersion) -> Edition:
-    config = registry.get_config(row.agent_id, row.version)
-    before = registry.find_config(row.agent_id, row.version - 1)
+def _make_edition(row: AgentVersion, older: AgentVersion | None) -> Edition:
+    config = AgentConfig.model_validate(row.config)
+    before = AgentConfig.model_validate(older.config) if older else None
     return Edition(
         version=row.version,
         author=row.author,

@@ -146,6 +146,14 @@ def forecast_micro(spent_micro: int, recent_micro: int, *, since: datetime, now:
     return spent_micro + int(recent_micro * left.total_seconds() / passed.total_seconds())
 
 
+def find_reach(spent_micro: int, forecast: int, cap_micro: int, *, now: datetime) -> datetime | None:
+    """Return when the cap is reached, if the month goes on as its forecast says; None if it is not, or is already."""
+    if not spent_micro < cap_micro < forecast:
+        return None
+    left = start_of_month(next_month(month_of(now))) - now
+    return now + left * ((cap_micro - spent_micro) / (forecast - spent_micro))
+
+
 def is_old(opened_at: datetime, *, now: datetime) -> bool:
     """Say whether a reservation has been open for longer than any call should take."""
     return now - opened_at > OLD_RESERVATION

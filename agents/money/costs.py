@@ -1,7 +1,7 @@
 """What the console, the API and the metrics read about money. Amounts are micro-dollars."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -15,11 +15,12 @@ from agents.money.budget import (
     FLEET,
     MILLION,
     NO_CAP,
-    OLD_RESERVATION,
     WARN_PERCENT,
     agent_scope,
+    find_reach,
     find_threshold,
     forecast_micro,
+    is_old,
     month_key,
     month_of,
     next_month,
@@ -30,7 +31,7 @@ from agents.money.budget import (
     to_micro_pounds,
     to_pounds,
 )
-from agents.money.caps import find_cap_micro
+from agents.money.caps import find_caps, to_cap_micro
 from audit.wire import format_at
 from toolgate.types import Spent
 
@@ -94,7 +95,9 @@ class Costs:
     agents: list[Account]
     models: list[ModelCost]
     days: list[tuple[date, int]]  # from the month's first to today
-    old: list[Reservation]  # open for longer than any call should take
+    reach: datetime | None  # when the fleet's cap is reached at this pace; None: not this month, or already
+    held: list[Reservation]  # of the calls under way, the oldest first
+    old: list[Reservation]  # those of them that are open for longer than any call should take
 
 
 def read_costs(now: datetime) -> Costs:
@@ -102,25 +105,43 @@ def read_costs(now: datetime) -> Costs:
     month = month_of(now)
     days = _read_days(now)
     fleet = read_account(FLEET, now=now)
+    forecast = read_forecast(fleet.spent, now)
+    held = list(Reservation.objects.filter(closed_at=None).order_by("opened_at")[:MAX_SHOWN])
     return Costs(
         month=month,
         fleet=fleet,
-        forecast=_read_forecast(fleet.spent, now),
-        agents=[read_account(agent_scope(agent.id), now=now) for agent in registry.list_agents()],
+        forecast=forecast,
+        reach=find_reach(fleet.spent, forecast, fleet.cap or 0, now=now),
+        agents=read_agent_accounts(now),
         models=_read_models(month),
         days=days,
-        old=list(Reservation.objects.filter(closed_at=None, opened_at__lt=now - OLD_RESERVATION)[:MAX_SHOWN]),
+        held=held,
+        old=[one for one in held if is_old(one.opened_at, now=now)],
     )
 
 
 def read_account(scope: str, *, now: datetime) -> Account:
     """Return the account of the fleet or of an agent in the current month, made or not."""
-    row = BudgetAccount.objects.filter(key=month_key(scope, month_of(now))).first()
-    name = scope.removeprefix("agent:")
-    if row is None:
-        row = BudgetAccount(cap_micro=find_cap_micro(scope))
+    return read_accounts([scope], now=now)[0]
+
+
+def read_accounts(scopes: Sequence[str], *, now: datetime) -> list[Account]:
+    """Return the accounts of these scopes in the current month, in that order, made or not."""
+    month = month_of(now)
+    rows = BudgetAccount.objects.in_bulk([month_key(scope, month) for scope in scopes])
+    caps = find_caps([scope for scope in scopes if month_key(scope, month) not in rows])
+    made = {scope: BudgetAccount(cap_micro=to_cap_micro(cap)) for scope, cap in caps.items()}
+    return [_to_account(scope, rows.get(month_key(scope, month)) or made[scope]) for scope in scopes]
+
+
+def read_agent_accounts(now: datetime) -> list[Account]:
+    """Return the account of each agent in the current month."""
+    return read_accounts([agent_scope(agent.id) for agent in registry.list_agents()], now=now)
+
+
+def _to_account(scope: str, row: BudgetAccount) -> Account:
     return Account(
-        name=name,
+        name=scope.removeprefix("agent:"),
         spent=row.spent_micro,
         held=row.held_micro,
         cap=None if row.cap_micro >= NO_CAP else row.cap_micro,
@@ -152,7 +173,8 @@ def _read_days(now: datetime) -> list[tuple[date, int]]:
     return [(day, spent[day]) for day in (first + timedelta(days=n) for n in range((today - first).days + 1))]
 
 
-def _read_forecast(spent: int, now: datetime) -> int:
+def read_forecast(spent: int, now: datetime) -> int:
+    """Return what the month will have cost at its end, if it goes on as in the last seven days."""
     recent = DailyCost.objects.filter(day__gte=start_of_recent(now).date(), spent_micro__gt=0)
     found = recent.aggregate(total=Sum("spent_micro"), first=Min("day"))
     if found["first"] is None:

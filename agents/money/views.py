@@ -47,7 +47,7 @@ def change_cap(request: HttpRequest) -> HttpResponse:
     scope, reason = request.POST.get("scope", ""), request.POST.get("reason", "")
     user = request.user.get_username()
     try:
-        set_cap(scope, _read_pounds(request.POST.get("pounds", "")), author=user, reason=reason, now=timezone.now())
+        set_cap(scope, read_pounds(request.POST.get("pounds", "")), author=user, reason=reason, now=timezone.now())
     except CapRefused as error:
         messages.error(request, str(error))
         return _show(request, asked=request.POST, status=422)
@@ -55,7 +55,8 @@ def change_cap(request: HttpRequest) -> HttpResponse:
     return redirect("console:cost")
 
 
-def _read_pounds(text: str) -> Decimal:
+def read_pounds(text: str) -> Decimal:
+    """Return an amount that a person wrote, not a number if it is none."""
     try:
         return Decimal(text.strip().removeprefix("£"))
     except InvalidOperation:

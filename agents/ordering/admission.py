@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 
 from django.conf import settings
 from django.utils import timezone
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from agents import registry
 from agents.exceptions import (
@@ -28,6 +28,7 @@ from agents.exceptions import (
 )
 from agents.ordering.problems import list_input_problems
 from agents.orders import Order
+from agents.outbound.receivers import check_receiver
 from agents.queue import digest_of
 from agents.workflows.plan import MAX_STEPS, WorkflowStep, find_references, is_inner, list_steps
 from audit.events import Event, EventType
@@ -67,10 +68,13 @@ class _Wishes(WireModel):
 
     priority: int = Field(default=0, ge=-100, le=100)
     run_at: Annotated[datetime | None, BeforeValidator(read_run_at)] = None
+    callback_url: Annotated[str | None, AfterValidator(check_receiver)] = None
 
 
 class OrderBody(_Wishes):
     """What `POST /api/tasks` takes. Without `runAt` a task is due at once; a higher `priority` runs first.
+
+    A webhook is sent to `callbackUrl` when the task has ended.
 
     Without `skillId` it is the agent's own run: the agent chooses its skills, or carries out the workflow in `input`.
     """
@@ -88,7 +92,11 @@ class WorkflowBody(_Wishes):
     def as_order(self, raw: Mapping[str, Any]) -> OrderBody:
         """Return the order of this workflow, its steps as they came in the body."""
         return OrderBody.model_construct(
-            agent_id=WORKFLOW_AGENT, input={"steps": raw["steps"]}, priority=self.priority, run_at=self.run_at
+            agent_id=WORKFLOW_AGENT,
+            input={"steps": raw["steps"]},
+            priority=self.priority,
+            run_at=self.run_at,
+            callback_url=self.callback_url,
         )
 
 
@@ -125,6 +133,7 @@ def admit_order(
         input=body.input,
         priority=body.priority,
         run_at=body.run_at,
+        callback_url=body.callback_url or "",
         submitted_by=submitted_by,
         idempotency_key=key,
         body_digest=digest_of(raw) if key else "",

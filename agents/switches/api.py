@@ -10,11 +10,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from agents import registry
-from agents.api import agent_to_wire, skill_to_wire
+from agents.fleet_api import agent_to_wire, skill_to_wire
 from agents.switches import changes
 from agents.switches.reading import read_fleet_state
 from agents.types import AgentStatus
 from agents.wire import AgentWire, FleetWire, SkillWire
+from audit.reach import check_reach
 from toolgate.reading import WireModel, read_body, read_query
 
 
@@ -50,12 +51,14 @@ class AgentSwitch(APIView):
     """Whether an agent may work."""
 
     required_scope = "fleet:stop"
+    heeds_agents = True
 
     @extend_schema(operation_id="agents_set_status", request=AgentStatusBody, responses=AgentWire)
     def post(self, request: Request, agent_id: str) -> Response:
         """Pause, quarantine, disable or resume an agent, within a second on every worker. 409 if it is so already."""
         read_query(request.query_params, ())
         body = read_body(request, AgentStatusBody)
+        check_reach(request.auth, agent_id)
         changes.set_agent_status(
             agent_id, AgentStatus(body.status), author=_user(request), reason=body.reason, now=timezone.now()
         )

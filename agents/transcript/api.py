@@ -8,8 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents import queries
-from agents.api import CURSOR, actor_of
+from agents.api import CURSOR, actor_of, get_reached_task
 from agents.transcript.reading import MAX_PAGE, read_page
 from agents.wire import TranscriptPage
 from audit.exceptions import BadQuery, StoreUnavailable
@@ -23,6 +22,7 @@ class TaskTranscript(APIView):
     """The transcript of an agent's own run."""
 
     required_scope = "tasks:read"
+    heeds_agents = True
 
     @extend_schema(
         operation_id="tasks_transcript",
@@ -36,7 +36,7 @@ class TaskTranscript(APIView):
         """Return a part of the transcript, oldest first; the reading is audited. Fewer entries when they are large."""
         given = read_query(request.query_params, ("cursor", "limit"))
         after, limit = _read_cursor(given), read_limit(given, default=DEFAULT_LIMIT, maximum=MAX_PAGE)
-        task = queries.get_task(task_id)
+        task = get_reached_task(request, task_id)
         try:
             page = read_page(task, after=after, limit=limit, actor=actor_of(request), now=timezone.now())
         except StoreUnavailable as error:

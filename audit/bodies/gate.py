@@ -76,6 +76,11 @@ class PolicyReplayed(TypedDict):
     decisions: int
 
 
+class PolicyCompared(TypedDict):
+    whatIfId: str
+    digest: str
+
+
 class PolicyPublished(_RulesChanged):
     number: int
     digest: str

@@ -31,6 +31,14 @@ class TrailExported(TypedDict, total=False):
     sha256: str  # of all its lines but the last
 
 
+class BackupMade(TypedDict):
+    events: int  # numbered when it was begun
+
+
+class BackupRestored(BackupMade):
+    madeAt: str
+
+
 class TrailArchived(TypedDict):
     after: int  # the numbers after < seq <= to
     to: int

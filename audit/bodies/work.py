@@ -50,6 +50,24 @@ class TaskTainted(TypedDict):
     callId: str
 
 
+class BulkStarted(TypedDict):
+    bulkId: str
+    action: str  # "cancel" or "retry"
+    reason: str
+    filters: dict[str, str]
+    tasks: int
+    named: bool  # one by one, not by filters
+
+
+class BulkEnded(TypedDict):
+    bulkId: str
+    action: str
+    done: int
+    refused: int
+    left: int  # without a turn
+    why: str  # they were left: whoever started it lost the right to, or it met an error; else empty
+
+
 class RunStarted(TypedDict):
     attempt: int
     fence: int
@@ -98,7 +116,17 @@ class TranscriptRead(TypedDict):
     entries: int
 
 
+class ListExported(TypedDict):
+    list: str
+    format: str
+    filters: dict[str, str]
+    rows: int
+    isCut: bool  # there was more than one file takes
+    sha256: str  # of the file
+
+
 class PayloadRead(TypedDict):
-    way: str  # "page", "api", or "download" of a task's result
+    way: str  # "page", "api", "download" of a task's result, "raw"
     seqs: NotRequired[list[int]]  # of the events that were read
     eventId: NotRequired[str]  # if it was one
+    row: NotRequired[str]  # of a table, if that was read itself

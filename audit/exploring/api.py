@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from audit.exceptions import BadQuery, StoreUnavailable
 from audit.exploring.filters import DECISIONS, NOUNS, Filters, name_actor
 from audit.exploring.reading import show_to
 from audit.exploring.search import MAX_LIMIT, list_events
+from audit.reach import check_reach, reach_of
 
 DEFAULT_LIMIT: Final = 50
 PAYLOAD_SCOPE: Final = "audit:payload"
@@ -64,6 +66,7 @@ class AuditEventList(APIView):
     """The audit trail, newest first. A page may be short and still have a `next`."""
 
     required_scope = "audit:read"
+    heeds_agents = True
 
     @extend_schema(
         operation_id="audit_list",
@@ -86,6 +89,9 @@ class AuditEventList(APIView):
         """Answer a page of events."""
         given = read_parameters(request.query_params)
         filters, before, limit = _read_filters(given), _read_cursor(given), _read_limit(given)
+        if (reach := reach_of(request.auth)) is not None:
+            check_reach(request.auth, *filter(None, [filters.agent_id]))
+            filters = replace(filters, agents=tuple(sorted(reach)))
         try:
             page = list_events(filters, before=before, limit=limit)
         except StoreUnavailable as error:

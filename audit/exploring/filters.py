@@ -38,6 +38,7 @@ class Filters:
     decision: str = ""
     since: datetime | None = None
     until: datetime | None = None
+    agents: tuple[str, ...] | None = None  # whose events alone are to be seen, whatever else is asked for
     beats: bool = True  # the sequencer's signs of life too, which a quiet night leaves thousands of
 
     def equalities(self) -> list[tuple[str, str]]:
@@ -78,6 +79,8 @@ class Filters:
     def match(self, document: Mapping[str, Any]) -> bool:
         """Tell whether a document passes all of them but `text`, which the search itself looks for."""
         if any(document.get(name) != value for name, value in self.equalities()):
+            return False
+        if self.agents is not None and document.get("agentId") not in self.agents:
             return False
         if self.is_noun and not str(document.get("type")).startswith(self.type):
             return False

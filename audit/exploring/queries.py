@@ -13,7 +13,9 @@ from django.db import connection
 from audit.documents import AuditEvent, open_store
 from audit.events import EventType
 from audit.exceptions import EventUnknown
+from audit.ids import span_of
 from audit.lease import get_head
+from audit.models import LedgerEvent
 from audit.retention.archives import find_archived
 from audit.wire import read_body, to_wire
 
@@ -34,6 +36,16 @@ def read_task(task_id: str, *, after: int = 0) -> list[dict[str, Any]]:
     Raises: StoreUnavailable.
     """
     return [to_wire(document) for document in find(seq={"$gt": after}, order="seq", equality={"taskId": task_id})]
+
+
+def find_numbered(prefix: str, *, limit: int) -> list[tuple[int, str]]:
+    """Return number and type of events whose id begins so, newest first, as far as the ledger still holds them."""
+    try:
+        span = span_of(prefix)
+    except ValueError:
+        return []
+    rows = LedgerEvent.objects.filter(event_id__range=span, seq__isnull=False).order_by("-event_id")
+    return [(seq, type_) for seq, type_ in rows.values_list("seq", "type")[:limit] if seq is not None]
 
 
 def find_decision_seqs(task_id: str) -> dict[str, int]:

@@ -70,16 +70,16 @@ class CsvLines:
 
     def begin(self) -> bytes:
         """Return the line of names."""
-        return _write_line(COLUMNS)
+        return write_line(COLUMNS)
 
     def write(self, event: Mapping[str, Any]) -> bytes:
         """Return the line of one event in wire form."""
-        return _write_line([_as_cell(event.get(column)) for column in COLUMNS])
+        return write_line([as_cell(event.get(column)) for column in COLUMNS])
 
     def end(self, *, export_id: str, events: int, sha256: str) -> bytes:
         """Return the last line, told from events by its first cell."""
         told = ["complete", export_id, f"{events} events", f"sha256 {sha256}"]
-        return _write_line(told + [""] * (len(COLUMNS) - len(told)))
+        return write_line(told + [""] * (len(COLUMNS) - len(told)))
 
 
 def make_writer(format_: Format) -> Writer:
@@ -87,7 +87,7 @@ def make_writer(format_: Format) -> Writer:
     return CsvLines() if format_ is Format.CSV else JsonLines()
 
 
-def _as_cell(value: Any) -> str:
+def as_cell(value: Any) -> str:
     """Return a value as text that a spreadsheet shows and does not compute."""
     if value is None:
         return ""
@@ -97,7 +97,8 @@ def _as_cell(value: Any) -> str:
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
-def _write_line(cells: Sequence[str]) -> bytes:
+def write_line(cells: Sequence[str]) -> bytes:
+    """Return one line of CSV."""
     line = io.StringIO()
     csv.writer(line, quoting=csv.QUOTE_ALL, lineterminator="\r\n").writerow(cells)
     return line.getvalue().encode("utf-8", "replace")

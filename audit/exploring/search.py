@@ -109,8 +109,9 @@ def _find_branches(filters: Filters, *, below: int) -> tuple[list[Branch], int]:
         return filters.equalities()[:1], below
     if filters.equalities():
         return filters.equalities()[:1], _FIRST_WINDOW
-    if filters.is_noun:
-        return [("type", type_) for type_ in filters.types], _FIRST_WINDOW
+    if filters.agents is not None or filters.is_noun:
+        name, values = ("agentId", filters.agents) if filters.agents is not None else ("type", filters.types)
+        return [(name, value) for value in values], _FIRST_WINDOW
     return [], _FIRST_WINDOW if filters else 0
 
 

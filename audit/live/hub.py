@@ -83,6 +83,7 @@ class Hub:
         self.version = 0  # raised at each change that readers should look at
         self.store_ok = True
         self.store_changed_at = ""
+        self.skipped = self.passed_over = 0  # events that frames left out, numbers that never came
         self._read_range, self._find_end = read_range, find_end
         self._poll_seconds, self._ring_size, self._hole_seconds = poll_seconds, ring_size, hole_seconds
         self._base = 0  # the ring holds all numbers above it, but for the gaps
@@ -92,7 +93,7 @@ class Hub:
         self._gaps: list[tuple[int, int]] = []  # after, to: numbers that the hub went over
         self._hole_since: float | None = None
         self._batches: dict[tuple[int, FeedFilters], Batch] = {}
-        self._readers = 0
+        self.readers = 0  # sockets and streams
         self._spent = 0.0  # seconds of CPU of the loop's thread, at the last pause
         self._wanted, self._rung, self._changed, self._ready = (asyncio.Event() for _ in range(4))
         self._watchers: dict[str, set[asyncio.Event]] = {}
@@ -116,13 +117,13 @@ class Hub:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Keep the hub awake while inside: without readers it does not ask the store."""
-        self._readers += 1
+        self.readers += 1
         self._wanted.set()
         try:
             yield
         finally:
-            self._readers -= 1
-            if not self._readers:
+            self.readers -= 1
+            if not self.readers:
                 self._wanted.clear()
 
     @contextmanager
@@ -192,6 +193,7 @@ class Hub:
         wanted = [place for place, item in enumerate(news, begin) if filters.let_through(item)]
         shown = [self._written[place] for place in wanted[-MAX_ITEMS:]]
         counts = any((item["type"] or "").startswith(COUNTED) for item in news)
+        self.skipped += len(wanted) - len(shown)
         frame = _frame(op="ev", items=shown, head=to, skipped=len(wanted) - len(shown), counts=counts)
         return frame, bool(shown or counts)
 
@@ -264,6 +266,7 @@ class Hub:
         next_seq = min(next_seq or end, end, self.head + WINDOW + 1)
         logger.warning("live feed: events %d to %d are not in the store", self.head + 1, next_seq - 1)
         self._gaps.append((self.head, next_seq - 1))
+        self.passed_over += next_seq - 1 - self.head
         self.head, self._hole_since = next_seq - 1, None
         return True
 
@@ -336,3 +339,8 @@ def get_hub() -> Hub:
         hub = _hubs[loop] = Hub()
         hub.start()
     return hub
+
+
+def list_hubs() -> list[Hub]:
+    """Return the hubs of this process, one a loop; from any thread."""
+    return list(_hubs.values())

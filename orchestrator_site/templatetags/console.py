@@ -12,8 +12,11 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from agents.ordering.gist import title_run
+from agents.outbound.receivers import show_receiver
 from audit.live.items import to_item
 from orchestrator_site.looks import LOOKS, find_event_look
+from orchestrator_site.people.zones import to_shown
 from toolgate.approvals import REVIEW
 
 register = template.Library()
@@ -41,6 +44,13 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), 11, 12, *range(14, 3
 def icon(name: str, extra: str = "") -> SafeString:
     """Return one glyph of the sprite, hidden from assistive technology: a word stands beside it."""
     return format_html('<svg class="i {}" aria-hidden="true"><use href="#i-{}"/></svg>', extra, name)
+
+
+@register.simple_tag
+def copy_button(text: str, what: str) -> SafeString:
+    """Return the button that copies an id, a hash or a link; `what` names it for those who do not see where it is."""
+    button = '<button class="btn small bare square copy" type="button" data-copy="{}" aria-label="Copy {}">{}</button>'
+    return format_html(button, inert(text), what, icon("copy"))
 
 
 @register.simple_tag
@@ -110,14 +120,14 @@ def ago(value: Any) -> SafeString | str:
 
 @register.filter
 def clock(value: Any) -> SafeString | str:
-    """Return a time as HH:MM:SS in UTC, with its day if that is past; the page's script turns it into local time."""
-    today = timezone.now().date()
+    """Return a time as HH:MM:SS in the reader's zone, with its day if that is past."""
+    today = to_shown(timezone.now())[0].date()
     return _time_tag(value, "clock", lambda at: f"{at:%H:%M:%S}" if at.date() == today else f"{at.day} {at:%b %T}")
 
 
 @register.filter
 def stamp(value: Any) -> SafeString | str:
-    """Return a time in full, UTC; the page's script turns it into the reader's zone."""
+    """Return a time in full, in the reader's zone."""
     return _time_tag(value, "stamp", lambda at: f"{at.day} {at:%b %Y, %H:%M:%S}")
 
 
@@ -125,9 +135,10 @@ def _time_tag(value: Any, kind: str, show: Any) -> SafeString | str:
     at = parse_time(value)
     if at is None:
         return NOTHING
-    title = f"{at.day} {at:%b %Y, %H:%M:%S} UTC"
+    shown, zone = to_shown(at)  # UTC for who has chosen none: the page's script then knows the browser's
+    title = f"{shown.day} {shown:%b %Y, %H:%M:%S} {zone}"
     machine = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return format_html('<time datetime="{}" title="{}" data-show="{}">{}</time>', machine, title, kind, show(at))
+    return format_html('<time datetime="{}" title="{}" data-show="{}">{}</time>', machine, title, kind, show(shown))
 
 
 def describe_distance(at: datetime, *, now: datetime) -> str:
@@ -162,6 +173,21 @@ def duration(value: Any) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
+@register.filter
+def millis(seconds: float) -> str:
+    """Return a short time in milliseconds: "0.42 ms", "12 ms"."""
+    return f"{seconds * 1000:.2f} ms" if seconds < 0.01 else f"{seconds * 1000:.0f} ms"
+
+
+@register.filter
+def lead(skew: timedelta) -> str:
+    """Return how far another clock is ahead of ours: "3 ms behind", "2.5 s ahead", "in step" below a millisecond."""
+    size = abs(skew.total_seconds())
+    if size < 0.001:
+        return "in step"
+    return f"{millis(size) if size < 1 else duration(size)} {'ahead' if skew > timedelta(0) else 'behind'}"
+
+
 @register.simple_tag
 def took(start: Any, end: Any) -> str:
     """Return the time between two moments with a unit, or an empty text while it still runs."""
@@ -178,12 +204,14 @@ def number(value: Any) -> str:
 
 @register.filter
 def size(value: Any) -> str:
-    """Return bytes with a unit: "512 B", "4.2 KB", "1.0 MB"."""
+    """Return bytes with a unit: "512 B", "4.2 KB", "1.0 MB", "12.0 GB"."""
     if not isinstance(value, int):
         return NOTHING
     if value < 1_000:
         return f"{value} B"
     amount, unit = (value / 1_000, "KB") if value < 1_000_000 else (value / 1_000_000, "MB")
+    if amount >= 1_000:
+        amount, unit = amount / 1_000, "GB"
     return f"{amount:.1f} {unit}"
 
 
@@ -218,6 +246,12 @@ def actor(value: str) -> str:
 
 
 @register.filter
+def receiver(url: str) -> str:
+    """Return a webhook's address without its query, as inert text."""
+    return inert(show_receiver(str(url)))
+
+
+@register.filter
 def rule_words(value: str) -> str:
     """Return a reason code as words: "domain_not_allowed" → "domain not allowed"."""
     return str(value).replace("_", " ")
@@ -229,15 +263,9 @@ def call_title(call: Any, agent: Any = None) -> str:
     if _get(call, "kind") == REVIEW:
         return f"Report of {inert(_get(call, 'agent_id'))}"
     skill, target = str(_get(call, "skill_id") or ""), call_target(call)
-    skill = skill or _run_title(_get(call, "input"), agent)
+    name = agent.config.display_name if agent else ""
+    skill = skill or inert(title_run(_get(call, "input"), name=name, with_gist=not target))
     return f"{skill} on {target}" if target else skill
-
-
-def _run_title(value: Any, agent: Any) -> str:
-    steps = value.get("steps") if isinstance(value, Mapping) else None
-    if not isinstance(steps, list):
-        return f"Own run of {inert(agent.config.display_name)}" if agent else "Own run"
-    return f"Workflow of {len(steps)} step{'' if len(steps) == 1 else 's'}"
 
 
 @register.filter

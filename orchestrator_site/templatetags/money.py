@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from django import template
 from django.conf import settings
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from agents.money.budget import to_pounds, write_pounds
 from orchestrator_site.charts import draw_bars
@@ -53,3 +55,12 @@ def day_chart(days: Sequence[tuple[date, int]]) -> dict[str, Any]:
     ticks = [write_pounds(Decimal(tick) / UNITS) for tick in chart.ticks]
     rows = [(bar, day, micro) for bar, (day, micro) in zip(chart.bars, days, strict=True)]
     return {"chart": chart, "ticks": ticks, "rows": rows, "total": sum(micro for _, micro in days)}
+
+
+@register.simple_tag
+def share(part: int, whole: int) -> SafeString:
+    """Return a meter of how much of `whole` a part is; the numbers stand beside it."""
+    percent = min(100, 100 * part // whole) if whole else 0
+    drawn = '<rect width="100" height="6"/><rect class="full" width="{0}" height="6"/>'
+    frame = '<svg class="meter run" viewBox="0 0 100 6" preserveAspectRatio="none" role="img" aria-label="{0} % of it">'
+    return format_html(frame + drawn + "</svg>", percent)

@@ -17,6 +17,7 @@ MODULES = (
     "decide",
     "what_if",
     "explorer",
+    "pages",
     "bundles",
     "new_rules",
     "startup",

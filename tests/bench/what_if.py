@@ -42,11 +42,11 @@ def _measure(client: Any, name: str, agent_id: str, skill_id: str) -> dict[str, 
     seen: list[int] = []
     started, cpu = time.perf_counter(), time.process_time()
     answer = client.post("/permissions/whatif/", follow=True)
-    if b"hx-trigger" in answer.content:
+    if b"data-follow" in answer.content:
         worker = threading.Thread(target=runs.run_due)
         worker.start()
         address = answer.redirect_chain[-1][0]
-        while b"hx-trigger" in answer.content:
+        while b"data-follow" in answer.content:
             time.sleep(LOOK_SECONDS)
             answer = client.get(address, headers={"HX-Request": "true"})
             seen.append(runs.get_what_if(address.split("/")[-2]).done)

@@ -1,5 +1,6 @@
 """A real server, a real browser, and an eye on everything the browser complains about."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -32,7 +33,9 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
 
 @pytest.fixture(scope="session", autouse=True)
 def static_files(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Collect the static files as they are now, for every server."""
+    """Collect the static files as they are now, for every server; several processes at once leave that to make."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
     collect = [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity", "0"]
     environment = {"SECRET_KEY": "static", "ORCHESTRATOR_VAR": str(tmp_path_factory.mktemp("static"))}
     subprocess.run(collect, cwd=ROOT, check=True, env=environment)
@@ -112,6 +115,7 @@ def shots(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
     folder = Path(request.config.getoption("--output")) / "pictures"
 
     def _shoot(page: Page, name: str) -> None:
-        page.screenshot(path=folder / f"{name}.png", full_page=True)
+        # Hiding the caret would write style attributes, which htmx takes along when it swaps, and our policy blocks.
+        page.screenshot(path=folder / f"{name}.png", full_page=True, caret="initial")
 
     return _shoot

@@ -33,7 +33,7 @@ def open_as(browser: Browser, server: RunningServer, complaints: list[str]) -> I
     contexts = []
 
     def _open(role: str) -> Page:
-        password = server.manage("create_user", f"the-{role}", "--role", role).strip()
+        password = server.manage("user", "create", f"the-{role}", "--role", role).strip()
         contexts.append(browser.new_context(base_url=server.url, viewport={"width": 1280, "height": 800}))
         page = contexts[-1].new_page()
         page.set_default_timeout(10_000)
@@ -56,7 +56,7 @@ def test_a_refusal_is_found_explained_proven_verified_and_exported(
     order_what_is_refused(server)
     page = open_as("auditor")
     refusal = find_the_refusal(page)
-    expect(page.locator("#entry")).to_contain_text("domain_not_allowed")
+    expect(page.locator("#peek")).to_contain_text("domain_not_allowed")
     follow_cause_and_effect(page, refusal)
     page.goto(refusal)
     expect(page.get_by_role("heading", name="Body")).to_be_visible()
@@ -80,15 +80,15 @@ def find_the_refusal(page: Page) -> str:
     page.get_by_text("More filters").click()
     page.get_by_label("Decision").select_option("deny")
     expect(page).to_have_url(re.compile("decision=deny"))
-    expect(page.locator("[data-entry]")).to_have_count(1)
-    page.locator("[data-entry]").click()
-    link = page.locator("#entry").get_by_role("link", name="Permalink")
+    expect(page.locator("[data-peek]")).to_have_count(1)
+    page.locator("[data-peek]").click()
+    link = page.locator("#peek").get_by_role("link", name="Permalink")
     return str(link.get_attribute("href"))
 
 
 def follow_cause_and_effect(page: Page, refusal: str) -> None:
     """Go from the refusal to what it led to, and from there back by its cause."""
-    panel = page.locator("#entry")
+    panel = page.locator("#peek")
     number = refusal.rstrip("/").rpartition("/")[2]
     panel.locator("dt", has_text="Led to").locator("+ dd").get_by_role("link").first.click()
     cause = panel.locator("dt", has_text="Cause").locator("+ dd").get_by_role("link", name=f"#{number}", exact=True)

@@ -31,14 +31,14 @@ def test_an_entry_opens_beside_the_list_and_keys_go_along(
     open_page: OpenPage, task: str, shots: Callable[[Page, str], None]
 ) -> None:
     page = open_page(f"/audit/?task={task}")
-    first = page.locator("[data-entry]").first
+    first = page.locator("[data-peek]").first
     first.click()
-    panel = page.locator("#entry")
+    panel = page.locator("#peek")
     expect(panel.get_by_role("heading", name=f"Entry #{first.inner_text()}")).to_be_visible()
     expect(page.locator("tr[aria-current]")).to_have_count(1)
     shots(page, "explorer-entry")
     page.keyboard.press("j")
-    second = page.locator("[data-entry]").nth(1).inner_text()
+    second = page.locator("[data-peek]").nth(1).inner_text()
     expect(panel.get_by_role("heading", name=f"Entry #{second}")).to_be_visible()
     panel.get_by_role("link", name="Permalink").click()
     page.wait_for_url(f"**/audit/{second}/")
@@ -46,7 +46,7 @@ def test_an_entry_opens_beside_the_list_and_keys_go_along(
 
 def test_on_a_narrow_screen_an_entry_has_the_page_to_itself(open_page: OpenPage, task: str) -> None:
     page = open_page(f"/audit/?task={task}", narrow=True)
-    page.locator("[data-entry]").first.click()
+    page.locator("[data-peek]").first.click()
     page.wait_for_url("**/audit/*/")
     expect(page.get_by_role("heading", name="Proof")).to_be_visible()
 
@@ -56,7 +56,7 @@ def test_without_javascript_it_is_found_read_verified_and_exported(open_page: Op
     page.get_by_label("Id or number").fill(task)
     page.get_by_role("button", name="Apply").click()
     expect(page.locator("tbody tr").first).to_be_visible()
-    page.locator("[data-entry]").first.click()
+    page.locator("[data-peek]").first.click()
     expect(page.get_by_role("link", name="Prove this")).to_be_visible()
     page.goto("/audit/verify/")
     page.get_by_role("button", name="Verify").click()
@@ -79,9 +79,9 @@ def test_after_back_the_list_works_as_before_and_its_address_is_short(open_page:
     page.wait_for_url("**/audit/?type=task.succeeded")
     page.go_back()
     page.wait_for_url("**/audit/")
-    expect(page.get_by_label("From", exact=True)).to_be_visible()
-    page.locator("[data-entry]").first.click()
-    expect(page.locator("#entry").get_by_role("heading", name="Proof")).to_be_visible()
+    expect(page.get_by_label("Kind")).to_have_value("")
+    page.locator("[data-peek]").first.click()
+    expect(page.locator("#peek").get_by_role("heading", name="Proof")).to_be_visible()
 
 
 def test_what_the_list_shows_is_what_the_file_holds(open_page: OpenPage, task: str) -> None:
@@ -89,7 +89,7 @@ def test_what_the_list_shows_is_what_the_file_holds(open_page: OpenPage, task: s
     page.get_by_label("Id or number").fill(task)
     page.get_by_role("button", name="Apply").click()
     expect(page).to_have_url(re.compile(re.escape(task)))
-    shown = sorted(int(link.inner_text()) for link in page.locator("[data-entry]").all())
+    shown = sorted(int(link.inner_text()) for link in page.locator("[data-peek]").all())
     page.get_by_role("link", name="Export…").click()
     page.get_by_role("button", name="Order the export").click()
     page.wait_for_url("**/audit/runs/*/")

@@ -3,8 +3,10 @@
 import json
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -18,6 +20,12 @@ LOOKS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light"},
     "dark": {"color_scheme": "dark"},
     "narrow": {"color_scheme": "light", "narrow": True},
+}
+
+PARSE: dict[str, Any] = {
+    "agentId": "data-extraction-agent",
+    "skillId": "documentParser",
+    "input": {"content": "a,b\n1,2\n", "format": "csv"},
 }
 
 
@@ -63,10 +71,7 @@ def edited(browser: Browser, server: RunningServer, signed_in: Callable[[str], A
 def addresses(server: RunningServer, edited: dict[str, str]) -> dict[str, str]:
     """Give every page about things that exist: a task of each kind, an approval, an entry, an edited agent."""
     with server.client() as client:
-        parsed = server.submit(
-            client, agentId="data-extraction-agent", skillId="documentParser",
-            input={"content": "a,b\n1,2\n", "format": "csv"},
-        )  # fmt: skip
+        parsed = server.submit(client, **PARSE)
         refused = server.submit(
             client, agentId="market-research-agent", skillId="sourceFetch", input={"url": "https://no.example.org/"}
         )
@@ -83,11 +88,24 @@ def addresses(server: RunningServer, edited: dict[str, str]) -> dict[str, str]:
             wait_for(client, task_id, state)
         wait_for(client, flow, "running")
         approval = client.get("/api/approvals").json()["results"][0]
+        hook = {"name": "Chat", "url": "http://127.0.0.1:9/in?key=x", "kinds": ["task.ended"]}
+        webhook = client.post("/api/webhooks", json=hook).json()["webhookId"]
+        wait_for(client, server.submit(client, **PARSE), "succeeded")
+        delivery = find_delivery(client)
         decision = find_refusal(client, refused)
+        retried = client.post("/api/tasks/bulk", json={"action": "retry", "ids": [refused, parsed], "reason": "again"})
+        wait_for(client, refused, "failed")
     return {
         "overview": "/",
+        "help": "/help/?at=/tasks/",
+        "find": "/find/?q=market",
+        "views": "/views/",
         "tasks": "/tasks/",
         "tasks-empty": "/tasks/?status=cancelled",
+        "tasks-narrow": "/tasks/?status=failed&by=admin&task=00000000&since=nonsense",
+        "bulk-plan": f"/tasks/bulk/?action=cancel&id={waiting}&id={parsed}",
+        "bulk-runs": "/tasks/bulk/",
+        "bulk": f"/tasks/bulk/{retried.json()['bulkId']}/",
         "task-succeeded": f"/tasks/{parsed}/",
         "task-refused": f"/tasks/{refused}/",
         "task-waiting": f"/tasks/{waiting}/",
@@ -118,7 +136,17 @@ def addresses(server: RunningServer, edited: dict[str, str]) -> dict[str, str]:
         "rule-new": "/permissions/rules/new/",
         "skill": "/skills/sourceFetch/",
         "fleet": "/fleet/",
+        "profile": "/settings/profile/",
+        "roles": "/settings/roles/",
+        "tokens": "/settings/tokens/?of=*",
+        "token": "/settings/tokens/1/",
+        "token-new": "/settings/tokens/new/",
+        "users": "/settings/users/",
+        "user": "/settings/users/2/",
+        "user-new": "/settings/users/new/",
         "cost": "/cost/",
+        "system": "/system/",
+        "overview-week": "/?range=7d",
         "audit": "/audit/",
         "audit-empty": "/audit/?task=none",
         "audit-filtered": "/audit/?type=task.&decision=deny&beats=1",
@@ -126,6 +154,13 @@ def addresses(server: RunningServer, edited: dict[str, str]) -> dict[str, str]:
         "audit-export": "/audit/export/?type=decision.",
         "entry": "/audit/2/",
         "live": "/live/",
+        "webhooks": "/settings/webhooks/",
+        "webhook": f"/settings/webhooks/{webhook}/",
+        "webhook-new": "/settings/webhooks/new/",
+        "webhook-edit": f"/settings/webhooks/{webhook}/edit/",
+        "deliveries": "/settings/webhooks/deliveries/",
+        "deliveries-empty": "/settings/webhooks/deliveries/?task=none",
+        "delivery": f"/settings/webhooks/deliveries/{delivery}/",
         "not-found": "/nowhere/",
         **edited,
     }
@@ -143,6 +178,15 @@ def find_refusal(client: Any, task_id: str) -> str:
         assert time.monotonic() < give_up_at, f"{task_id} has no refusal"
         time.sleep(0.05)
     return str(found[0]["body"]["decisionId"])
+
+
+def find_delivery(client: Any) -> str:
+    """Wait until a webhook to an address that is not open was given up; return its id."""
+    give_up_at = time.monotonic() + 20
+    while not (found := client.get("/api/webhooks/deliveries", params={"state": "failed"}).json()["results"]):
+        assert time.monotonic() < give_up_at, "no webhook was given up"
+        time.sleep(0.05)
+    return str(found[0]["deliveryId"])
 
 
 def wait_for(client: Any, task_id: str, state: str) -> None:
@@ -225,6 +269,37 @@ def test_the_theme_is_switched_and_kept(open_page: OpenPage) -> None:
     expect(page.locator(".side").get_by_role("button", name="Dark theme")).to_be_visible()
     assert page.url.endswith("/agents/")
     assert page.evaluate(canvas) == "rgb(13, 17, 22)"
+    page.locator(".side").get_by_role("button", name="Dark theme").click()  # it is this person's from now on
+    expect(page.locator(".side").get_by_role("button", name="System theme")).to_be_visible()
+
+
+def test_times_are_in_the_zone_that_its_reader_chose(open_page: OpenPage) -> None:
+    page = open_page("/settings/profile/", timezone_id="Europe/Berlin")
+    zones = page.locator(".side [data-zone]")
+    expect(zones).to_have_text("Europe/Berlin")  # the browser's, until one is chosen
+    page.get_by_label("Times in").select_option("Asia/Kolkata")
+    page.get_by_label("Rows").select_option("Cosy")
+    page.get_by_label("Shortcuts of a single key").uncheck()
+    page.get_by_role("button", name="Keep").click()
+    expect(page.get_by_text("Every page looks so")).to_be_visible()
+    expect(zones).to_have_text("Asia/Kolkata")
+    html = page.locator("html")
+    expect(html).to_have_attribute("data-keys", "off")
+    now = page.locator(".kv time")
+    served = datetime.fromisoformat(now.get_attribute("datetime") or "")
+    expect(now).to_have_text(f"{served.astimezone(ZoneInfo('Asia/Kolkata')):%-d %b %Y, %H:%M:%S}")
+    page.goto("/audit/?since=2026-07-01T00:00:00Z")
+    since = page.get_by_label("From")
+    expect(since).to_have_value("2026-07-01T05:30")
+    since.fill("2026-07-01T06:30")
+    page.get_by_role("button", name="Apply").click()
+    page.wait_for_url("**since=2026-07-01T01%3A00%3A00.000Z*")
+    page.goto("/settings/profile/")
+    page.get_by_label("Times in").select_option("This browser's zone")
+    page.get_by_label("Rows").select_option("Compact")
+    page.get_by_label("Shortcuts of a single key").check()
+    page.get_by_role("button", name="Keep").click()
+    expect(zones).to_have_text("Europe/Berlin")
 
 
 def test_every_page_works_without_scripts(open_page: OpenPage, addresses: dict[str, str]) -> None:

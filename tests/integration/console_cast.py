@@ -1,11 +1,16 @@
 """The cast of the console's tests: one person a role, and tasks in every state."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from allauth.account.internal.flows.login import (
+    _AUTHENTICATION_METHODS_USER_SESSION_KEY,
+    AUTHENTICATION_METHODS_SESSION_KEY,
+)
 from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.utils import timezone
@@ -13,6 +18,7 @@ from django.utils import timezone
 from agents.models import Task
 from agents.registry import forget_fleet, seed_agents
 from audit.ids import new_id
+from orchestrator_site.overview.activity import forget_counts
 from orchestrator_site.roles import Role
 from toolgate.in_force import forget_policy
 from toolgate.models import Approval, DecisionRecord
@@ -44,6 +50,7 @@ def console_world(settings: Any) -> Iterator[None]:
     }
     forget_fleet()
     forget_policy()
+    forget_counts()
     now = timezone.now()
     seed_agents(now=now)
     seed_policy(now=now)
@@ -64,9 +71,14 @@ def world(db: None, settings: Any) -> Iterator[None]:
 
 
 def sign_in(name: str, *, csrf: bool = False) -> Client:
-    """Return a client that is signed in as one of the cast; with `csrf` it has to bring tokens."""
+    """Return a client that is signed in as one of the cast, just now; with `csrf` it has to bring tokens."""
     client = Client(enforce_csrf_checks=csrf)
-    client.force_login(User.objects.get(username=name), backend="django.contrib.auth.backends.ModelBackend")
+    user = User.objects.get(username=name)
+    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    session = client.session
+    session[AUTHENTICATION_METHODS_SESSION_KEY] = [{"method": "password", "at": time.time(), "reauthenticated": True}]
+    session[_AUTHENTICATION_METHODS_USER_SESSION_KEY] = str(user.pk)
+    session.save()
     return client
 
 

@@ -98,7 +98,7 @@ def test_the_examples_are_copied_once_and_edits_are_kept(place: Path, settings: 
 # --- users ----------------------------------------------------------------------------------------------------
 def test_the_command_makes_a_user_and_prints_the_password_alone() -> None:
     out, err = StringIO(), StringIO()
-    call_command("create_user", "olga", "--role", "operator", "--role", "approver", stdout=out, stderr=err)
+    call_command("user", "create", "olga", "--role", "operator", "--role", "approver", stdout=out, stderr=err)
     user = User.objects.get(username="olga")
     assert user.check_password(out.getvalue().strip())
     assert {"tasks:write", "approvals:decide"} <= permissions_of(user)
@@ -118,7 +118,7 @@ def test_a_weak_password_is_refused() -> None:
     with pytest.raises(NameInvalid, match="too short"):
         create_user("olga", password="short", roles=[Role.OPERATOR], now=NOW)
     with pytest.raises(CommandError, match="invalid choice"):
-        call_command("create_user", "olga", "--role", "root")
+        call_command("user", "create", "olga", "--role", "root")
 
 
 # --- signing in -----------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_who_has_no_password_is_told_so_instead_of_asked_for_it() -> None:
     user.save()
     client.force_login(user, "django.contrib.auth.backends.ModelBackend")
     for answer in (client.get(address, follow=True), client.post(address, {"password1": PASSWORD}, follow=True)):
-        assert answer.redirect_chain == [("/", 302)]
+        assert answer.redirect_chain == [(reverse("console:security"), 302)]
         assert "This account has no password to change" in answer.content.decode()
     user.refresh_from_db()
     assert not user.has_usable_password()

@@ -50,7 +50,7 @@ def test_a_task_is_accepted_in_the_form_of_the_contract(olga: Api) -> None:
     assert (answer.status_code, answer["Location"]) == (202, f"/api/tasks/{task['taskId']}")
     assert list(task) == [
         "taskId", "status", "agentId", "skillId", "input", "result", "error", "attempt", "priority", "runAt",
-        "createdAt", "startedAt", "endedAt", "parentTaskId", "traceId", "costMicro",
+        "createdAt", "startedAt", "endedAt", "parentTaskId", "traceId", "costMicro", "callbackUrl",
     ]  # fmt: skip
     assert (task["status"], task["agentId"], task["skillId"], task["input"]) == ("queued", AGENT, SKILL, INPUT)
     assert task["createdAt"].endswith("Z")

@@ -76,7 +76,7 @@ def test_it_grants_lists_and_revokes() -> None:
     run("approve", approval.id, "--user", "ana", "--scope", "minutes", "--minutes", "5")
     [grant] = list_grants(timezone.now())
     assert grant.id in run("grants")
-    assert orjson.loads(run("grants", "--json"))[0]["grantedBy"] == ["ana"]
+    assert orjson.loads(run("grants", "--json"))["results"][0]["grantedBy"] == ["ana"]
     assert "Revoked." in run("revoke", grant.id, "--user", "ana")
     assert "No grant is in force." in run("grants")
 

@@ -37,7 +37,7 @@ def get(query: str = "", *, scopes: frozenset[str] = WHOLE) -> tuple[int, Any]:
     request.request_id = "r-1"  # type: ignore[attr-defined]
     user = SimpleNamespace(is_authenticated=True, is_active=True, get_username=lambda: "axel")
     if scopes:
-        force_authenticate(request, user=user, token=SimpleNamespace(granted=scopes))
+        force_authenticate(request, user=user, token=SimpleNamespace(granted=scopes, agents=None))
     response = AuditEventList.as_view()(request)
     response.render()
     return response.status_code, orjson.loads(response.content)

@@ -60,6 +60,8 @@ def test_it_shows_the_months_money() -> None:
     assert MODEL in page
     assert f'href="/agents/{AGENT}/"' in page
     assert "Held for long" not in page
+    assert "Held now" in page
+    assert 'aria-label="100 % of it"' in page  # the one agent's share
 
 
 def test_it_says_so_where_nothing_was_spent() -> None:

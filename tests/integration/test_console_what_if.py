@@ -64,7 +64,7 @@ def test_it_replays_the_persons_draft_and_shows_what_turns(ada: Client) -> None:
     assert f'href="/tasks/{other.id}/"' not in page
     assert 'href="/permissions/rules/no-arxiv/"' in page
     assert "explain/?decision=" in page
-    assert "hx-trigger" not in page  # nothing is to come
+    assert "data-follow" not in page  # nothing is to come
 
 
 def test_it_says_so_if_nothing_turns(ada: Client) -> None:
@@ -98,7 +98,7 @@ def test_a_large_one_shows_its_progress_until_it_is_done(ada: Client, monkeypatc
     page = text_of(start(ada))
     what_if = WhatIf.objects.get()
     assert "Waiting for a worker" in page
-    assert 'hx-trigger="every 1s"' in page
+    assert 'data-follow data-type="policy."' in page
     assert "0 of 2 recorded decisions" in page
     assert "No worker has taken this up" not in page
     address = f"{START}{what_if.id}/"

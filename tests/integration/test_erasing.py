@@ -212,7 +212,7 @@ def test_events_on_their_way_are_waited_for(log: Any) -> None:
         ([NAME, "--reason", f"{NAME.upper()} asked"], "must not name"),
         (["admin", "--reason", "x"], "themselves"),
         (["nobody-here", "--reason", "x"], "nothing here is of a person"),
-        ([NAME, "--reason", "x", "--user", NAME], "needs the permission"),
+        ([NAME, "--reason", "x", "--user", NAME], "No role of .* gives users:write"),
     ],
 )
 def test_what_is_refused_erases_nothing(arguments: list[str], why: str, log: Any) -> None:

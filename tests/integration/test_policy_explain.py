@@ -90,6 +90,7 @@ def test_asking_changes_no_row(world: None) -> None:
     task = make_refused_task()
     decision = DecisionRecord.objects.get(task_id=task.id)
     client, api = sign_in("vera"), api_of("vera")
+    client.get("/counts/")  # which notes that the session is in use
     before = count_rows()
     for query in ({"agent": FETCHER, "skill": FETCH, "arguments": "{}"}, {"decision": decision.id}, {}):
         assert client.get(reverse("console:explain"), query).status_code == 200

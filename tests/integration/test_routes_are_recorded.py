@@ -5,11 +5,14 @@ The table is complete by construction: an address that takes an unsafe method an
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
 import pytest
+from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
@@ -21,6 +24,13 @@ from agents.skills.base import dump
 from audit.events import EventType
 from audit.models import LedgerEvent
 from audit.sequencer import Sequencer
+from orchestrator_site.exports.tables import TABLES
+from orchestrator_site.finding.saved import save_view
+from orchestrator_site.models import SavedView
+from orchestrator_site.tokens import issue_token
+from orchestrator_site.webhooks.following import follow
+from orchestrator_site.webhooks.models import WebhookDelivery
+from tests.integration import entering_ways as ways
 from tests.integration.api_cast import INPUT, ORDER, api_of, forget_all
 from tests.integration.console_cast import (
     FETCH,
@@ -32,6 +42,7 @@ from tests.integration.console_cast import (
     sign_in,
     world,
 )
+from tests.integration.webhook_cast import end_task, number, subscribe
 from tests.security.test_doors import ADDRESSES
 from tests.unit.matrix_cast import send
 from toolgate.approvals import decide_approval
@@ -48,9 +59,11 @@ PASSWORD = "correct-horse-battery-staple"
 EDITED = "data-extraction-agent"
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 WHY = {"reason": "for a test"}
+HOOK: dict[str, Any] = {"name": "test", "url": "https://hooks.example/", "kinds": ["task.ended"]}
 DENY = {"id": "extra", "agent": "qa-verification-agent", "skill": FETCH, "effect": "deny"}
 
 Sent = tuple[str, Any]  # an address, and what is sent to it
+SentBy = tuple[str, Any, Client]  # the same, by a session in which there was something before
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +71,7 @@ class Route:
     """What sends to an address for real, by whom, and what has to be recorded of it."""
 
     events: set[EventType]
-    prepare: Callable[[], Sent]
+    prepare: Callable[[], Sent | SentBy]
     person: str = "ada"
     has_store: bool = False  # what is numbered by then is in the store
 
@@ -85,6 +98,11 @@ def grant() -> Grant:
     approval = waiting()
     decide_approval(approval.id, approve=True, user="ana", scope="task", now=timezone.now())
     return Grant.objects.get(approval_id=approval.id)
+
+
+def view() -> SavedView:
+    olga = User.objects.get(username="olga")
+    return save_view(olga, "Failed", of="tasks", query="status=failed", now=timezone.now())
 
 
 def rule_draft(author: str = "ada") -> Any:
@@ -123,6 +141,18 @@ def trial(verb: str) -> Sent:
     return f"/permissions/shadow/extra/{verb}/", {"version": str(publish_more(shadow=True)), **WHY}
 
 
+def hook() -> str:
+    return subscribe(HOOK["url"]).id
+
+
+def delivery() -> str:
+    hook()
+    end_task()
+    number()
+    follow(now=timezone.now())
+    return WebhookDelivery.objects.get().id
+
+
 def cell() -> Sent:
     pair = {"agent": FETCHER, "skill": FETCH}
     form = sign_in("ada").get("/permissions/", pair).context["form"]
@@ -138,6 +168,20 @@ def give_password(name: str) -> None:
     user = User.objects.get(username=name)
     user.set_password(PASSWORD)
     user.save()
+
+
+def user_path(verb: str) -> str:
+    return f"/settings/users/{User.objects.get(username='vera').pk}/{verb}/"
+
+
+def lost_factor() -> Sent:
+    Authenticator.objects.create(user=User.objects.get(username="vera"), type=Authenticator.Type.TOTP, data={})
+    return user_path("factors"), WHY
+
+
+def token_of(name: str) -> int:
+    owner = User.objects.get(username=name)
+    return issue_token("a", owner=owner, scopes=["tasks:read"], now=timezone.now())[0].pk
 
 
 def login() -> Sent:
@@ -159,6 +203,14 @@ def wrong_password() -> Sent:
 
 def refused_host() -> Sent:
     return f"/tasks/{make_refused_task().id}/allow-host/", {"host": "example.com", **WHY}
+
+
+def bulk_form() -> Sent:
+    return "/tasks/bulk/", {"action": "cancel", "id": make_task(state="queued").id, **WHY}
+
+
+def export_of(name: str) -> Sent:
+    return f"/exports/{name}.csv", None
 
 
 def imported() -> Sent:
@@ -185,13 +237,52 @@ def batch(approval: Approval) -> Sent:
 E = EventType
 NOTHING: set[EventType] = set()
 CONSOLE: dict[str, Route] = {
-    "/theme/": Route(NOTHING, lambda: ("/theme/", {"theme": "dark"})),  # a cookie
+    "/theme/": Route({E.USER_PROFILE_CHANGED}, lambda: ("/theme/", {"theme": "dark"})),
+    "/settings/profile/": Route(
+        {E.USER_PROFILE_CHANGED}, lambda: form_of("/settings/profile/", "olga", density="cosy"), "olga"
+    ),
+    "/settings/tokens/new/": Route(
+        {E.TOKEN_ISSUED},
+        lambda: ("/settings/tokens/new/", {"name": "a", "scopes": ["tasks:read"], "reach": "every", "days": "7"}),
+        "olga",
+    ),
+    "/settings/tokens/1/revoke/": Route(
+        {E.TOKEN_REVOKED}, lambda: (f"/settings/tokens/{token_of('vera')}/revoke/", WHY)
+    ),
+    "/settings/users/new/": Route(
+        {E.USER_CREATED, E.ROLE_GRANTED}, lambda: ("/settings/users/new/", {"name": "petra", "roles": ["viewer"]})
+    ),
+    "/settings/users/1/roles/": Route(
+        {E.ROLE_REVOKED, E.ROLE_GRANTED}, lambda: (user_path("roles"), WHY | {"roles": ["auditor"]})
+    ),
+    "/settings/users/1/switch/": Route({E.USER_CHANGED}, lambda: (user_path("switch"), WHY | {"to": "off"})),
+    "/settings/users/1/factors/": Route({E.MFA_REMOVED, E.USER_SESSIONS_ENDED}, lost_factor),
+    "/settings/users/1/sessions/": Route({E.USER_SESSIONS_ENDED}, lambda: (user_path("sessions"), WHY)),
+    "/settings/users/1/password/": Route({E.USER_CHANGED}, lambda: (user_path("password"), WHY)),
     "/accounts/login/": Route({E.USER_LOGGED_IN}, login, "anonymous"),
     "/accounts/logout/": Route({E.USER_LOGGED_OUT}, lambda: (reverse("account_logout"), {})),
     "/accounts/reauthenticate/": Route(  # marks the session alone; a wrong password is a login that failed
         {E.USER_LOGIN_FAILED}, wrong_password, "olga"
     ),
     "/accounts/password/change/": Route({E.USER_CHANGED}, new_password, "olga"),
+    "/accounts/2fa/authenticate/": Route({E.USER_LOGGED_IN}, ways.second_factor),
+    "/accounts/2fa/reauthenticate/": Route({E.MFA_CODE_USED}, ways.confirmation_by_code),
+    "/accounts/2fa/totp/activate/": Route({E.MFA_ADDED}, ways.new_app),
+    "/accounts/2fa/totp/deactivate/": Route({E.MFA_REMOVED}, ways.app_to_remove),
+    "/accounts/2fa/recovery-codes/generate/": Route({E.MFA_REMOVED, E.MFA_ADDED}, ways.new_codes),
+    "/accounts/2fa/passkeys/login/": Route({E.USER_LOGGED_IN}, ways.login_by_passkey),
+    "/accounts/2fa/passkeys/add/": Route({E.MFA_ADDED}, ways.new_passkey),
+    "/accounts/2fa/passkeys/reauthenticate/": Route(NOTHING, ways.confirmation_by_passkey),  # marks the session alone
+    "/accounts/2fa/passkeys/1/remove/": Route({E.MFA_REMOVED}, ways.passkey_to_remove),
+    "/accounts/sso/x/login/": Route(NOTHING, lambda: ("/accounts/sso/oidc/login/", {})),  # begins a login
+    "/accounts/sso/links/1/unlink/": Route({E.USER_UNLINKED}, ways.link_to_end),
+    "/settings/sessions/end-others/": Route({E.USER_SESSIONS_ENDED}, ways.other_sessions),
+    "/settings/sessions/1/end/": Route({E.USER_SESSIONS_ENDED}, ways.other_session),
+    "/views/save/": Route(
+        {E.VIEW_SAVED}, lambda: ("/views/save/", {"list": "tasks", "name": "Failed", "query": "status=failed"}), "olga"
+    ),
+    "/views/1/rename/": Route({E.VIEW_RENAMED}, lambda: (f"/views/{view().pk}/rename/", {"name": "Broken"}), "olga"),
+    "/views/1/delete/": Route({E.VIEW_DELETED}, lambda: (f"/views/{view().pk}/delete/", {}), "olga"),
     "/tasks/new/x/": Route(
         {E.TASK_SUBMITTED},
         lambda: form_of("/tasks/new/qa-verification-agent/", "olga", in_target="examples/project", in_suite="lint"),
@@ -206,6 +297,7 @@ CONSOLE: dict[str, Route] = {
         {E.TASK_CANCELLED}, lambda: (f"/tasks/{make_task(state='queued').id}/cancel/", {}), "olga"
     ),
     "/tasks/x/retry/": Route({E.TASK_RETRIED}, lambda: (f"/tasks/{make_task(state='failed').id}/retry/", {}), "olga"),
+    "/tasks/bulk/": Route({E.BULK_STARTED, E.TASK_CANCELLED, E.BULK_ENDED}, bulk_form, "olga"),
     "/tasks/x/allow-host/": Route({E.POLICY_PUBLISHED, E.TASK_RETRIED}, refused_host),
     "/approvals/grants/x/revoke/": Route(
         {E.GRANT_REVOKED}, lambda: (f"/approvals/grants/{grant().id}/revoke/", {}), "ana"
@@ -271,6 +363,21 @@ CONSOLE: dict[str, Route] = {
     "/audit/export/": Route(
         {E.TRAIL_EXPORTED}, lambda: ("/audit/export/", {"format": "jsonl"}), "axel", has_store=True
     ),
+    "/settings/webhooks/new/": Route({E.WEBHOOK_CREATED}, lambda: ("/settings/webhooks/new/", HOOK)),
+    "/settings/webhooks/callbacks/rotate/": Route(
+        {E.WEBHOOK_ROTATED}, lambda: ("/settings/webhooks/callbacks/rotate/", {})
+    ),
+    "/settings/webhooks/deliveries/x/retry/": Route(
+        {E.WEBHOOK_RETRIED}, lambda: (f"/settings/webhooks/deliveries/{delivery()}/retry/", {})
+    ),
+    "/settings/webhooks/x/edit/": Route(
+        {E.WEBHOOK_CHANGED}, lambda: (f"/settings/webhooks/{hook()}/edit/", HOOK | {"name": "other"})
+    ),
+    "/settings/webhooks/x/switch/": Route(
+        {E.WEBHOOK_PAUSED}, lambda: (f"/settings/webhooks/{hook()}/switch/", {"state": "paused"})
+    ),
+    "/settings/webhooks/x/rotate/": Route({E.WEBHOOK_ROTATED}, lambda: (f"/settings/webhooks/{hook()}/rotate/", {})),
+    "/settings/webhooks/x/delete/": Route({E.WEBHOOK_DELETED}, lambda: (f"/settings/webhooks/{hook()}/delete/", {})),
     "/cost/cap/": Route({E.BUDGET_CAPPED}, lambda: ("/cost/cap/", WHY | {"scope": "fleet", "pounds": "5"})),
 }
 
@@ -290,6 +397,11 @@ API: dict[tuple[str, str], Route] = {
     ("POST", "/api/tasks/x/retry"): Route(
         {E.TASK_RETRIED}, lambda: (f"/api/tasks/{make_task(state='failed').id}/retry", None), "olga"
     ),
+    ("POST", "/api/tasks/bulk"): Route(
+        {E.BULK_STARTED, E.TASK_RETRIED, E.BULK_ENDED},
+        lambda: ("/api/tasks/bulk", WHY | {"action": "retry", "ids": [make_task(state="failed").id]}),
+        "olga",
+    ),
     ("POST", "/api/agents/x/status"): Route(
         {E.AGENT_PAUSED}, lambda: (f"/api/agents/{PATCHER}/status", WHY | {"status": "paused"})
     ),
@@ -302,6 +414,13 @@ API: dict[tuple[str, str], Route] = {
     ),
     ("POST", "/api/grants/x/revoke"): Route(
         {E.GRANT_REVOKED}, lambda: (f"/api/grants/{grant().id}/revoke", None), "ana"
+    ),
+    ("POST", "/api/webhooks"): Route({E.WEBHOOK_CREATED}, lambda: ("/api/webhooks", HOOK)),
+    ("PATCH", "/api/webhooks/x"): Route({E.WEBHOOK_PAUSED}, lambda: (f"/api/webhooks/{hook()}", {"active": False})),
+    ("DELETE", "/api/webhooks/x"): Route({E.WEBHOOK_DELETED}, lambda: (f"/api/webhooks/{hook()}", None)),
+    ("POST", "/api/webhooks/x/rotate"): Route({E.WEBHOOK_ROTATED}, lambda: (f"/api/webhooks/{hook()}/rotate", None)),
+    ("POST", "/api/webhooks/deliveries/x/retry"): Route(
+        {E.WEBHOOK_RETRIED}, lambda: (f"/api/webhooks/deliveries/{delivery()}/retry", None)
     ),
     ("POST", "/api/policy/versions"): Route(
         {E.POLICY_PUBLISHED}, lambda: ("/api/policy/versions", RULES | WHY | {"baseVersion": 1})
@@ -328,6 +447,7 @@ API: dict[tuple[str, str], Route] = {
 # stores, are in test_api_files, test_console_task_page and test_transcript_reading.
 READS: dict[str, Route] = {
     "/agents/x/export/": Route({E.AGENT_EXPORTED}, lambda: (agent_path("export/"), None)),
+    **{f"/exports/{table.name}.x": Route({E.LIST_EXPORTED}, partial(export_of, table.name)) for table in TABLES},
     "/tasks/x/result.json": Route(
         {E.PAYLOAD_READ}, lambda: (f"/tasks/{make_task(result={'a': 1}).id}/result.json", None), "olga"
     ),
@@ -337,6 +457,9 @@ READS: dict[str, Route] = {
 @pytest.fixture(autouse=True)
 def fresh(settings: Any, tmp_path: Any) -> None:
     forget_all()
+    cache.clear()
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.MFA_TOTP_TOLERANCE = 1
     settings.WORKSPACE_ROOT = tmp_path
     (tmp_path / "uploads").mkdir()
 
@@ -363,15 +486,15 @@ def test_what_a_page_changes_is_an_event(address: str, request: pytest.FixtureRe
         sequencer = Sequencer("one")
         while sequencer.step():
             pass
-    path, sent = route.prepare()
-    client = Client() if route.person == "anonymous" else sign_in(route.person)
+    path, sent, *sender = route.prepare()
+    client = sender[0] if sender else Client() if route.person == "anonymous" else sign_in(route.person)
     check(*record_of(lambda: client.post(path, sent)), route)
 
 
 @pytest.mark.parametrize("address", sorted(READS))
 def test_what_is_taken_out_is_an_event(address: str) -> None:
     route = READS[address]
-    path, _ = route.prepare()
+    path, *_ = route.prepare()
     client = sign_in(route.person)
     check(*record_of(lambda: client.get(path)), route)
 
@@ -379,7 +502,7 @@ def test_what_is_taken_out_is_an_event(address: str) -> None:
 @pytest.mark.parametrize(("method", "address"), sorted(API))
 def test_what_the_api_changes_is_an_event(method: str, address: str) -> None:
     route = API[method, address]
-    path, sent = route.prepare()
+    path, sent, *_ = route.prepare()
     api = api_of(route.person)
     if sent is UPLOAD:
         check(*record_of(lambda: api.upload(**UPLOAD)), route)

@@ -1,5 +1,6 @@
 """The stop switches by every door: who may turn them, what is kept of it, what is shown and refused."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -208,7 +209,9 @@ def test_the_commands_turn_each_switch_and_say_so(capsys: Any) -> None:
     call_command("agents", "pause", AGENT, "--reason", "slow", "--user", "ana")
     call_command("skills", "quarantine", SKILL, "--reason", "wrong dates", "--user", "ada")
     call_command("skills", "release", SKILL, "--reason", "mended", "--user", "ada")
-    said = capsys.readouterr().out
+    call_command("agents", "enable", AGENT, "--reason", "faster", "--user", "ana", "--json")
+    said, brace, rest = capsys.readouterr().out.partition("{")
+    assert json.loads(brace + rest)["status"] == "enabled"
     assert "stopped, by olga: odd mails" in said
     assert said.count("0 running of at most 2 at once") == 2
     assert f"{AGENT} is paused." in said
@@ -220,10 +223,10 @@ def test_the_commands_turn_each_switch_and_say_so(capsys: Any) -> None:
     [
         (("fleet", "resume", "--user", "ada"), "already"),
         (("fleet", "resume", "--slots", "0", "--user", "ada"), "from 1 up"),
-        (("agents", "pause", "nobody", "--reason", "x", "--user", "ada"), "no agent nobody"),
+        (("agents", "pause", "nobody", "--reason", "x", "--user", "ada"), "no agent of this id"),
         (("agents", "enable", AGENT, "--reason", "x", "--user", "ada"), "already"),
         (("skills", "release", SKILL, "--reason", "x", "--user", "ada"), "not quarantined"),
-        (("skills", "quarantine", "nothing", "--reason", "x", "--user", "ada"), "no skill nothing"),
+        (("skills", "quarantine", "nothing", "--reason", "x", "--user", "ada"), "no skill of this id"),
     ],
 )
 def test_a_command_that_changes_nothing_says_why(command: tuple[str, ...], said: str) -> None:

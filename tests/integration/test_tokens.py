@@ -205,7 +205,7 @@ def test_the_command_says_what_is_wrong(arguments: list[str], message: str) -> N
 
 def test_without_an_admin_the_command_says_how_to_make_one() -> None:
     User.objects.filter(groups__name=Role.ADMIN).update(is_active=False)
-    with pytest.raises(CommandError, match="create_user"):
+    with pytest.raises(CommandError, match="user create"):
         run("issue_token", "x", "--scopes", "all")
 
 

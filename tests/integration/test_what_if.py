@@ -285,7 +285,10 @@ def test_a_failure_is_kept_and_told(large: WhatIf, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(runs, "write_report", fail)
     runs.run_due()
     failed = runs.get_what_if(large.id)
-    assert (failed.state, failed.error) == (RunState.FAILED, "ValueError: out of luck")
+    assert (failed.state, failed.error) == (
+        RunState.FAILED,
+        "It met an error that nobody foresaw; the log has it under this run's id.",
+    )
     assert failed.ended_at is not None
     assert runs.run_due() is None
 

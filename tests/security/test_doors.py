@@ -100,7 +100,7 @@ def test_a_token_opens_no_page(world: None) -> None:
     ada = api_of("ada")
     for address in sorted(set(ADDRESSES) - OPEN):
         if not address.startswith("/api/") or address.startswith("/api/docs"):
-            assert ada.get(address).status_code == 302, address
+            assert ada.get(address).status_code in {302, 405}, address
 
 
 def view_of(address: str) -> Any:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from agents.outbound.guard import Guard
 from agents.skills.base import LimitExceeded, SkillContext, SkillError, SkillRefused, SkillStopped
 from agents.skills.source_fetch import SourceFetch, SourceFetchInput, SourceFetchOutput
-from agents.skills.source_fetch.guard import Guard
 from agents.skills.source_fetch.target import FetchPolicy, is_allowed_host, parse_url
 from tests.security.https_server import LOOPBACK, HttpsServer, NameTable, drip, pack_bomb, run_https_server, send
 

@@ -117,6 +117,11 @@ def test_call_title_says_whose_own_run_or_report_it_is() -> None:
     agent = SimpleNamespace(config=SimpleNamespace(display_name="Quality"))
     assert console.call_title(run, agent) == "Own run of Quality on examples"
     assert console.call_title(run) == "Own run on examples"
+    said = {"source": {"type": "text", "content": "  Q3 was\n good. " + "x" * 200}, "format": "swot"}
+    assert console.call_title(SimpleNamespace(**vars(run) | {"input": said})).startswith(
+        "Own run: text · Q3 was good. xx"
+    )
+    assert console.call_title(SimpleNamespace(**vars(run) | {"input": {"to": "\u202eevil"}})) == "Own run: \\u202eevil"
     review = SimpleNamespace(kind="review", agent_id="qa-agent", skill_id="report", arguments={"target": "elsewhere"})
     assert console.call_title(review) == "Report of qa-agent"
 

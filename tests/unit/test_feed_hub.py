@@ -12,6 +12,7 @@ from audit.events import EventType
 from audit.exceptions import StoreUnavailable
 from audit.live.hub import MAX_ITEMS, Hub
 from audit.live.items import FeedFilters, read_filters, to_item
+from audit.live.standing import list_standings
 
 NO_FILTERS = FeedFilters()
 
@@ -158,6 +159,19 @@ async def test_it_begins_near_the_end_of_a_long_trail(start: Any) -> None:
         gap, frame = frames(hub, 0)
         assert gap == {"op": "gap", "after": 0, "to": 1_500}
         assert (frame["head"], frame["skipped"], len(frame["items"])) == (2_000, 300, MAX_ITEMS)
+
+
+async def test_how_a_hub_stands_is_told_from_another_thread(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = await start(FakeStore(*range(1, 2_001)))
+    monkeypatch.setattr("audit.live.hub._hubs", {asyncio.get_running_loop(): hub})
+    [asleep] = await asyncio.to_thread(list_standings, 2_000)
+    assert (asleep.head, asleep.lag, asleep.readers) == (0, 0, 0)
+    with hub.reading():
+        await hub.wait_ready()
+        frames(hub, 0)
+        [standing] = await asyncio.to_thread(list_standings, 2_004)
+    assert (standing.head, standing.lag, standing.readers, standing.store_ok) == (2_000, 4, 1, True)
+    assert (standing.skipped, standing.passed_over) == (300, 0)
 
 
 async def test_more_than_a_frame_holds_is_counted_never_dropped_silently(start: Any) -> None:

@@ -47,11 +47,22 @@ def test_it_finds_nothing_in_the_defaults(sound: Any) -> None:
         ("OPENAI_API", "completions", "orchestrator.E007"),
         ("REDACT_PATTERNS", [r"CUST-\d+", "(?=x)"], "orchestrator.E010"),
         ("OPENAI_API_KEY", "short", "orchestrator.W010"),
+        ("REQUIRE_MFA", ["admin", "root"], "orchestrator.E014"),
+        ("OIDC_ROLES", {"staff": "root"}, "orchestrator.E015"),
+        ("OIDC_ISSUER", "https://id.example.com", "orchestrator.E016"),
     ],
 )
 def test_it_finds_what_is_wrong(sound: Any, name: str, value: object, finding: str) -> None:
     setattr(sound, name, value)
     assert found() == {finding}
+
+
+def test_it_finds_a_provider_that_is_reached_in_the_clear(sound: Any) -> None:
+    sound.OIDC_CLIENT_ID, sound.OIDC_CLIENT_SECRET = "console", "a-secret-between-two-servers"
+    sound.OIDC_ISSUER = "http://id.example.com"
+    assert found() == {"orchestrator.E017"}
+    sound.OIDC_ISSUER = "https://id.example.com"
+    assert found() == set()
 
 
 def test_it_accepts_a_durable_audit_store(sound: Any) -> None:

@@ -15,7 +15,7 @@
 from toolgate.approvals.answering import decide_approval, decide_equal, find_objection, list_equal
 from toolgate.approvals.asking import open_approval, read_terms
 from toolgate.approvals.escalation import escalate_due
-from toolgate.approvals.grants import find_grant_of, list_grants, revoke_grant
+from toolgate.approvals.grants import find_grant_of, get_grant, list_grants, revoke_grant
 from toolgate.approvals.states import (
     CALL,
     REVIEW,
@@ -49,6 +49,7 @@ __all__ = [
     "find_grant_of",
     "find_granted",
     "find_objection",
+    "get_grant",
     "list_equal",
     "list_grants",
     "list_open_terms",

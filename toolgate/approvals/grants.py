@@ -4,7 +4,7 @@ A grant names the rules that asked, each by its digest as it was: a rule that is
 asks again. Deny rules, limits and stops hold as ever.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -80,9 +80,22 @@ def describe_leave(grant: Grant) -> str:
 
 
 # --- for people -----------------------------------------------------------------------------------------------
-def list_grants(now: datetime, *, limit: int = 200) -> list[Grant]:
-    """Return the grants that are live, the first to end first."""
-    return list(Grant.objects.filter(revoked_at=None, expires_at__gt=now).order_by("expires_at", "id")[:limit])
+def list_grants(now: datetime, *, agents: Collection[str] | None = None, limit: int = 200) -> list[Grant]:
+    """Return the grants that are live, of these agents or of every one, the first to end first."""
+    live = Grant.objects.filter(revoked_at=None, expires_at__gt=now)
+    rows = live if agents is None else live.filter(agent_id__in=agents)
+    return list(rows.order_by("expires_at", "id")[:limit])
+
+
+def get_grant(grant_id: str) -> Grant:
+    """Return one grant.
+
+    Raises: GrantNotFound.
+    """
+    grant = Grant.objects.filter(id=grant_id).first()
+    if grant is None:
+        raise GrantNotFound(grant_id)
+    return grant
 
 
 def find_grant_of(approval_id: str) -> Grant | None:

@@ -12,10 +12,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from audit.exceptions import BadQuery
-from toolgate.approvals import decide_approval, list_grants, revoke_grant
+from audit.reach import check_reach, reach_of
+from toolgate.approvals import decide_approval, get_grant, list_grants, revoke_grant
 from toolgate.inbox.standing import person_of
 from toolgate.inbox.wire import ApprovalWire, GrantWire, Scope, approval_to_wire, grant_to_wire
-from toolgate.models import ApprovalState
+from toolgate.models import Approval, ApprovalState
 from toolgate.queries import get_approval, list_approvals
 from toolgate.reading import WireModel, read_body, read_limit, read_query
 
@@ -57,6 +58,7 @@ class ApprovalCollection(APIView):
     """All approvals."""
 
     required_scope = "approvals:read"
+    heeds_agents = True
 
     @extend_schema(
         operation_id="approvals_list",
@@ -71,7 +73,8 @@ class ApprovalCollection(APIView):
         """List approvals, newest first; `status=pending` are those that wait."""
         given = read_query(request.query_params, ("status", "cursor", "limit"))
         limit = read_limit(given, default=DEFAULT_LIMIT, maximum=MAX_LIMIT)
-        found = list_approvals(_read_status(given), _read_cursor(given), limit=limit + 1)
+        reach, status = reach_of(request.auth), _read_status(given)
+        found = list_approvals(status, _read_cursor(given), agents=reach, limit=limit + 1)
         page = found[:limit]
         cursor = _write_cursor(page[-1].id) if len(found) > limit else None
         return Response({"results": [approval_to_wire(approval) for approval in page], "next": cursor})
@@ -81,18 +84,20 @@ class ApprovalDetail(APIView):
     """One approval."""
 
     required_scope = "approvals:read"
+    heeds_agents = True
 
     @extend_schema(operation_id="approvals_read", responses=ApprovalWire)
     def get(self, request: Request, approval_id: str) -> Response:
         """Show one approval with its exact arguments, what its rules want, and who has answered."""
         read_query(request.query_params, ())
-        return Response(approval_to_wire(get_approval(approval_id)))
+        return Response(approval_to_wire(_get_reached(request, approval_id)))
 
 
 class ApprovalDecision(APIView):
     """The answer to one approval."""
 
     required_scope = "approvals:decide"
+    heeds_agents = True
 
     @extend_schema(operation_id="approvals_decide", request=DecisionBody, responses=ApprovalWire)
     def post(self, request: Request, approval_id: str) -> Response:
@@ -102,6 +107,7 @@ class ApprovalDecision(APIView):
         """
         read_query(request.query_params, ())
         body, person = read_body(request, DecisionBody), person_of(request.user)
+        _get_reached(request, approval_id)
         approval = decide_approval(
             approval_id,
             approve=body.decision == "approve",
@@ -121,24 +127,39 @@ class GrantCollection(APIView):
     """The grants in force."""
 
     required_scope = "approvals:read"
+    heeds_agents = True
 
     @extend_schema(operation_id="grants_list", responses=GrantList)
     def get(self, request: Request) -> Response:
         """List the leaves for further calls that are in force, the first to end first."""
         read_query(request.query_params, ())
-        return Response({"results": [grant_to_wire(grant) for grant in list_grants(timezone.now())]})
+        return Response(
+            {"results": [grant_to_wire(grant) for grant in list_grants(timezone.now(), agents=reach_of(request.auth))]}
+        )
 
 
 class GrantRevocation(APIView):
     """The end of one grant."""
 
     required_scope = "approvals:decide"
+    heeds_agents = True
 
     @extend_schema(operation_id="grants_revoke", request=None, responses=GrantWire)
     def post(self, request: Request, grant_id: str) -> Response:
         """End a grant at once; what ran on it is not undone. 409 if it has ended already."""
         read_query(request.query_params, ())
+        check_reach(request.auth, get_grant(grant_id).agent_id)
         return Response(grant_to_wire(revoke_grant(grant_id, user=request.user.get_username(), now=timezone.now())))
+
+
+def _get_reached(request: Request, approval_id: str) -> Approval:
+    """Return an approval that the token may be told of.
+
+    Raises: ApprovalNotFound, AgentNotGranted.
+    """
+    approval = get_approval(approval_id)
+    check_reach(request.auth, approval.agent_id)
+    return approval
 
 
 def _read_status(given: dict[str, str]) -> str | None:

@@ -1,9 +1,9 @@
 """The queue: what waits, equal requests together, and what was decided, a page at a time."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from django.db.models import Q, QuerySet
 
@@ -13,6 +13,7 @@ from toolgate.models import Approval, ApprovalState, Grant
 MAX_LOOKED_AT = 1000  # of those that wait, the first to expire first
 PAGE_SIZE = 50
 PAST = 5
+CHUNK = 200  # approvals in memory at once, of all that there are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,17 @@ class Filters:
         """Whether anything is left out."""
         return any(asdict(self).values())
 
+    def describe(self) -> dict[str, str]:
+        """Return what is set, under the names that addresses use."""
+        given = {"agent": self.agent, "skill": self.skill, "rule": self.rule, "mine": "yes" if self.mine else ""}
+        return {name: value for name, value in given.items() if value}
+
+
+def read_inbox_filters(query: Mapping[str, str]) -> Filters:
+    """Return the filters of an address."""
+    agent, skill, rule = (query.get(name, "") for name in ("agent", "skill", "rule"))
+    return Filters(agent=agent, skill=skill, rule=rule, mine=query.get("mine") == "yes")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
@@ -40,10 +52,10 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """Decided approvals, the newest question first; `next` is where the older ones begin, empty if there are none."""
+class Page[Row]:
+    """Some rows, newest first; `next` is where the older ones begin, empty if there are none."""
 
-    results: list[Approval]
+    results: list[Row]
     next: str = ""
 
 
@@ -55,41 +67,71 @@ class Queue:
     left_out: int = 0  # groups that a page does not hold
 
 
+class _Waiting(NamedTuple):
+    """As much of an approval as it takes to lay equal ones together: of a thousand, fifty are shown."""
+
+    id: str
+    kind: str
+    digest: str
+    escalated_at: datetime | None
+
+
+_LOOKED: Final = _Waiting._fields
+
+
 # --- what waits -------------------------------------------------------------------------------------------------
 def read_queue(filters: Filters, person: Person, *, now: datetime, limit: int = PAGE_SIZE) -> Queue:
     """Return what waits, the first to expire first; the arguments are read for what is shown, and for nothing else."""
-    rows = _narrow(Approval.objects.filter(state=ApprovalState.PENDING), filters)
-    light = rows.defer("arguments", "asked_arguments").prefetch_related("votes").order_by("expires_at", "id")
-    wanted = [row for row in light[:MAX_LOOKED_AT] if not filters.mine or _is_for(row, person, now=now)]
-    groups = _group(wanted)
+    waiting = _narrow(Approval.objects.filter(state=ApprovalState.PENDING), filters).order_by("expires_at", "id")
+    if filters.mine:
+        light = waiting.defer("arguments", "asked_arguments").prefetch_related("votes")[:MAX_LOOKED_AT]
+        rows = [_Waiting(*(getattr(row, name) for name in _LOOKED)) for row in light if _is_for(row, person, now=now)]
+    else:
+        rows = [_Waiting(*values) for values in waiting.values_list(*_LOOKED)[:MAX_LOOKED_AT]]
+    groups = _group(rows)
     heads = Approval.objects.prefetch_related("votes").in_bulk([group[0].id for group in groups[:limit]])
     shown = [_describe(heads[group[0].id], group) for group in groups[:limit] if group[0].id in heads]
     return Queue(groups=shown, left_out=max(0, len(groups) - limit))
+
+
+def list_answerable(person: Person, *, now: datetime, limit: int = PAGE_SIZE) -> list[Approval]:
+    """Return of the first `limit` that wait, by expiry, those that `person` may answer, without their arguments."""
+    rows = Approval.objects.filter(state=ApprovalState.PENDING).defer("arguments", "asked_arguments")
+    light = rows.prefetch_related("votes").order_by("expires_at", "id")[:limit]
+    return [row for row in light if _is_for(row, person, now=now)]
 
 
 def _is_for(approval: Approval, person: Person, *, now: datetime) -> bool:
     return read_standing(approval, person, now=now).can_approve
 
 
-def _group(approvals: Iterable[Approval]) -> list[list[Approval]]:
-    groups: dict[tuple[str, str], list[Approval]] = {}
-    for approval in approvals:
-        groups.setdefault((approval.kind, approval.digest), []).append(approval)
+def _group(rows: Iterable[_Waiting]) -> list[list[_Waiting]]:
+    groups: dict[tuple[str, str], list[_Waiting]] = {}
+    for row in rows:
+        groups.setdefault((row.kind, row.digest), []).append(row)
     return list(groups.values())
 
 
-def _describe(head: Approval, group: list[Approval]) -> Group:
+def _describe(head: Approval, group: list[_Waiting]) -> Group:
     return Group(first=head, count=len(group), is_escalated=any(one.escalated_at is not None for one in group))
 
 
 # --- what was decided -------------------------------------------------------------------------------------------
-def list_decided(filters: Filters, *, before: str = "", limit: int = PAGE_SIZE) -> Page:
+def list_decided(filters: Filters, *, before: str = "", limit: int = PAGE_SIZE) -> Page[Approval]:
     """Return a page of what does not wait any more; `before` is `next` of the page before it."""
     rows = _narrow(Approval.objects.exclude(state=ApprovalState.PENDING), filters)
-    if before:
-        rows = rows.filter(id__lt=before)
-    found = list(rows.prefetch_related("votes").order_by("-id")[: limit + 1])
-    return Page(results=found[:limit], next=found[limit - 1].id if len(found) > limit else "")
+    return _cut_page(rows.prefetch_related("votes"), before=before, limit=limit)
+
+
+def iterate_approvals(filters: Filters, person: Person, *, is_decided: bool, now: datetime) -> Iterator[Approval]:
+    """Give all that was decided, newest first, or all that waits, the first to expire first, without arguments."""
+    rows = _narrow(Approval.objects.defer("arguments", "asked_arguments").prefetch_related("votes"), filters)
+    if is_decided:
+        yield from rows.exclude(state=ApprovalState.PENDING).order_by("-id").iterator(chunk_size=CHUNK)
+        return
+    for row in rows.filter(state=ApprovalState.PENDING).order_by("expires_at", "id").iterator(chunk_size=CHUNK):
+        if not filters.mine or _is_for(row, person, now=now):
+            yield row
 
 
 def list_past(approval: Approval, *, limit: int = PAST) -> list[Approval]:
@@ -105,6 +147,12 @@ def _narrow(rows: QuerySet[Approval], filters: Filters) -> QuerySet[Approval]:
 
 
 # --- grants -----------------------------------------------------------------------------------------------------
-def list_ended_grants(*, now: datetime, limit: int = PAGE_SIZE) -> list[Grant]:
-    """Return the grants that were revoked or have run out, newest first."""
-    return list(Grant.objects.filter(Q(revoked_at__isnull=False) | Q(expires_at__lte=now)).order_by("-id")[:limit])
+def list_ended_grants(*, now: datetime, before: str = "", limit: int = PAGE_SIZE) -> Page[Grant]:
+    """Return a page of the grants that were revoked or have run out, newest first; `before` is `next` of another."""
+    rows = Grant.objects.filter(Q(revoked_at__isnull=False) | Q(expires_at__lte=now))
+    return _cut_page(rows, before=before, limit=limit)
+
+
+def _cut_page[Row: (Approval, Grant)](rows: QuerySet[Row], *, before: str, limit: int) -> Page[Row]:
+    found = list((rows.filter(id__lt=before) if before else rows).order_by("-id")[: limit + 1])
+    return Page(results=found[:limit], next=found[limit - 1].id if len(found) > limit else "")

@@ -17,7 +17,7 @@ from toolgate.fleet import get_fleet
 from toolgate.in_force import policy_in_force
 from toolgate.inbox.detail import read_detail
 from toolgate.inbox.forms import AnswerForm
-from toolgate.inbox.listing import Filters, list_decided, list_ended_grants, read_queue
+from toolgate.inbox.listing import Filters, list_decided, list_ended_grants, read_inbox_filters, read_queue
 from toolgate.inbox.standing import person_of
 from toolgate.models import Approval
 from toolgate.types import Effect
@@ -31,7 +31,7 @@ def show_approvals(request: HttpRequest) -> HttpResponse:
     """List what waits, soonest expiry first, with the first of it in full; or what was decided, newest first."""
     if request.GET.get("show") != DECIDED:
         return render_queue(request, None)
-    filters, before = _read_filters(request), request.GET.get("before", "")
+    filters, before = read_inbox_filters(request.GET), request.GET.get("before", "")
     page = list_decided(filters, before=before)
     context = {"show": DECIDED, "page": page, "before": before, **_describe_filters(filters)}
     return render(request, "toolgate/approval_list.html", context)
@@ -55,7 +55,7 @@ def render_queue(
     request: HttpRequest, approval: Approval | None, *, form: AnswerForm | None = None, status: int = 200
 ) -> HttpResponse:
     """Show the queue beside one request; `form` is one that was sent and could not be taken."""
-    filters, person, now = _read_filters(request), person_of(request.user), timezone.now()
+    filters, person, now = read_inbox_filters(request.GET), person_of(request.user), timezone.now()
     queue = read_queue(filters, person, now=now)
     selected = approval or (queue.groups[0].first if queue.groups else None)
     context = {
@@ -71,39 +71,19 @@ def render_queue(
 
 def _address_of(approval: Approval | None, filters: Filters) -> str:
     address = reverse("console:approval", args=[approval.id]) if approval else reverse("console:approval_list")
-    query = _write_query(filters)
+    query = urlencode(filters.describe())
     return f"{address}?{query}" if query else address
-
-
-def _read_filters(request: HttpRequest) -> Filters:
-    query = request.GET
-    return Filters(
-        agent=query.get("agent", ""),
-        skill=query.get("skill", ""),
-        rule=query.get("rule", ""),
-        mine=query.get("mine") == "yes",
-    )
 
 
 def _describe_filters(filters: Filters) -> dict[str, Any]:
     asking = {rule.id for rule in policy_in_force().policy.rules if rule.effect is Effect.ASK}
     return {
         "filters": filters,
-        "query": _write_query(filters),
+        "query": urlencode(filters.describe()),
         "agents": get_fleet().list_agents(),
         "skills": get_fleet().list_skills(),
         "rules": sorted(asking | ({filters.rule} - {""})),
     }
-
-
-def _write_query(filters: Filters) -> str:
-    given = {
-        "agent": filters.agent,
-        "skill": filters.skill,
-        "rule": filters.rule,
-        "mine": "yes" if filters.mine else "",
-    }
-    return urlencode({name: value for name, value in given.items() if value})
 
 
 # --- grants -----------------------------------------------------------------------------------------------------
@@ -111,7 +91,9 @@ def _write_query(filters: Filters) -> str:
 def show_grants(request: HttpRequest) -> HttpResponse:
     """List the leaves for further calls that are in force, and those that ended lately."""
     now = timezone.now()
-    context = {"grants": list_grants(now=now), "ended": list_ended_grants(now=now), "now": now}
+    before = request.GET.get("before", "")
+    ended = list_ended_grants(now=now, before=before)
+    context = {"grants": list_grants(now=now), "ended": ended, "before": before, "now": now}
     return render(request, "toolgate/grant_list.html", context)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from audit import background
+from audit import background, bodies
 from audit.background import OPEN, Clock, Hold, filter_due, go_on, see_through
 from audit.events import Event, EventType
 from audit.ids import new_id
@@ -64,7 +64,7 @@ def start_what_if(
     else:
         what_if.state, what_if.beat_at = RunState.RUNNING, now  # held from the start: no worker is quicker
         _open(what_if, now=now)
-        see_through(Hold(what_if), _replay)
+        see_through(Hold(what_if), _replay, tell=_tell)
     return get_what_if(what_if.id)
 
 
@@ -125,7 +125,14 @@ def run_what_if(what_if_id: str, *, clock: Clock = timezone.now, is_stopping: Ca
     due = filter_due(WhatIf.objects.filter(id=what_if_id), clock())
     hold = background.claim(due, clock=clock, is_stopping=is_stopping)
     if hold is not None:
-        see_through(hold, _replay)
+        see_through(hold, _replay, tell=_tell)
+
+
+def _tell(what_if: WhatIf, report: Report) -> None:
+    """Record that the report is there: pages that wait for it follow the trail."""
+    body = bodies.PolicyCompared(whatIfId=what_if.id, digest=what_if.digest)
+    actor = f"user:{what_if.asked_by}"
+    record(Event(type=EventType.POLICY_COMPARED, at=timezone.now(), actor=actor, body=body))
 
 
 def _replay(hold: Hold[WhatIf]) -> Report:

@@ -1,25 +1,18 @@
 """One fetch: at most three redirects, each judged anew, within one deadline and one size."""
 
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic
 from urllib.parse import urljoin
 
 import requests
-import urllib3
-from AntiSSRF import AntiSSRFError
 
-from agents.skills.base import LimitExceeded, SkillError, SkillRefused, SkillStopped
-from agents.skills.source_fetch.guard import Guard, timed_out
+from agents.outbound.calling import Deadline, call_within, translate_errors
+from agents.outbound.guard import Guard
+from agents.skills.base import LimitExceeded, SkillError, SkillRefused
 from agents.skills.source_fetch.target import FetchPolicy, Target, is_allowed_host, parse_url
 
 MAX_REDIRECTS = 3
 MAX_BYTES = 5_000_000
-LOOK_SECONDS = 0.1
 MAX_RETRY_AFTER_SECONDS = 3_600
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 TYPES = frozenset({"application/json", "application/xml", "application/xhtml+xml", "application/pdf"})
@@ -42,20 +35,6 @@ class Answer:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deadline:
-    """A moment by the monotonic clock."""
-
-    at: float
-
-    def get_left_seconds(self) -> float:
-        """Return the seconds left. Raises: SkillError `timeout` when there are none."""
-        left = self.at - monotonic()
-        if left <= 0:
-            raise timed_out()
-        return left
-
-
 def fetch(
     url: str,
     *,
@@ -70,26 +49,11 @@ def fetch(
     `redirects`; SkillError `timeout`, `dns_failed`, `connection_failed`, `tls_failed`, `server_error`,
     `rate_limited_by_source`, `content_type_not_allowed`, `bad_response`.
     """
-    guard = Guard(policy)
-    deadline = Deadline(at=monotonic() + timeout_seconds)
-    outcome: Future[Answer] = Future()
 
-    def work() -> None:
-        try:
-            outcome.set_result(_follow(url, domains, policy, guard, deadline))
-        except BaseException as error:  # handed to the caller, who waits for it
-            outcome.set_exception(error)
+    def work(guard: Guard, deadline: Deadline) -> Answer:
+        return _follow(url, domains, policy, guard, deadline)
 
-    # A thread of its own, because nothing can interrupt a name resolution or a read that drips.
-    threading.Thread(target=work, name="source-fetch", daemon=True).start()
-    try:
-        while not outcome.done():
-            wait([outcome], timeout=min(deadline.get_left_seconds(), LOOK_SECONDS))
-            if should_stop():
-                raise SkillStopped
-        return outcome.result()
-    finally:
-        guard.cut()
+    return call_within(policy, work, timeout_seconds=timeout_seconds, should_stop=should_stop)
 
 
 def _follow(url: str, domains: tuple[str, ...], policy: FetchPolicy, guard: Guard, deadline: Deadline) -> Answer:
@@ -100,7 +64,7 @@ def _follow(url: str, domains: tuple[str, ...], policy: FetchPolicy, guard: Guar
                 "domain_not_allowed", f"{target.host} is not a host that the rules allow. It was not asked."
             )
         with (
-            _translate_errors(target),
+            translate_errors(target.host),
             guard.session.get(
                 target.url,
                 headers=HEADERS,
@@ -168,25 +132,3 @@ def _read_body(response: requests.Response, deadline: Deadline) -> bytes:
         if len(body) > MAX_BYTES:
             raise LimitExceeded("bytes", f"The source is over {MAX_BYTES:,} bytes, unpacked. Nothing was kept.")
     return bytes(body)
-
-
-@contextmanager
-def _translate_errors(target: Target) -> Iterator[None]:
-    host = target.host
-    try:
-        yield
-    except AntiSSRFError:
-        message = f"{host} resolves to an address that is not a public one. Nothing was sent to it."
-        raise SkillRefused("address_not_allowed", message) from None
-    except socket.gaierror:
-        raise SkillError("dns_failed", f"{host} could not be resolved.", retryable=True) from None
-    except requests.Timeout:
-        raise timed_out() from None
-    except requests.exceptions.SSLError:
-        message = f"{host} did not prove who it is: its certificate or its TLS is not valid. Nothing was sent."
-        raise SkillError("tls_failed", message) from None
-    except requests.exceptions.ContentDecodingError:
-        raise SkillError("bad_response", f"{host} sent an answer that cannot be unpacked.") from None
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
-        message = f"The connection to {host} failed."
-        raise SkillError("connection_failed", message, retryable=True) from None

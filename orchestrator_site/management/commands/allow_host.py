@@ -3,12 +3,12 @@
 from argparse import ArgumentParser
 from typing import Any, override
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from orchestrator_site.management.people import check_person
 from orchestrator_site.roles import Permission
-from toolgate.exceptions import GateError
+from orchestrator_site.terminal.acting import add_user, find_actor
+from orchestrator_site.terminal.refusals import refusals
 from toolgate.publishing import allow_host
 
 
@@ -21,13 +21,11 @@ class Command(BaseCommand):
         parser.add_argument("skill_id")
         parser.add_argument("host", help="such as example.com, or *.example.com")
         parser.add_argument("--reason", required=True, help="why; kept with the version and in the audit trail")
-        parser.add_argument("--user", default="admin", help="who decides; needs the permission policy:write (admin)")
+        add_user(parser, Permission.POLICY_WRITE)
 
     @override
     def handle(self, *args: Any, agent_id: str, skill_id: str, host: str, reason: str, user: str, **_: Any) -> None:
-        author = check_person(user, Permission.POLICY_WRITE)
-        try:
+        author = find_actor(user, Permission.POLICY_WRITE).get_username()
+        with refusals():
             version = allow_host(agent_id, skill_id, host, author=author, reason=reason, now=timezone.now())
-        except GateError as error:
-            raise CommandError(str(error)) from error
         self.stdout.write(f"Policy version {version.number} lets {agent_id} reach {host} with {skill_id}.")

@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from audit.exceptions import ArchiveFailed, ErasureRefused, EventsUnderWay, StoreUnavailable
 from orchestrator_site.erasing import Erased, erase_person, look_up
-from orchestrator_site.management.people import check_person
 from orchestrator_site.roles import Permission
+from orchestrator_site.terminal.acting import add_user, find_actor
 
 _PATIENCE_SECONDS: Final = 10.0
 
@@ -22,12 +22,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", help="the user name")
         parser.add_argument("--reason", required=True, help="why; it is kept, so it must not name the person")
-        parser.add_argument("--user", default="admin", help="who decides; needs the permission users:write")
+        add_user(parser, Permission.USERS_WRITE)
         parser.add_argument("--dry-run", action="store_true", help="only say what would be erased")
 
     @override
     def handle(self, *args: Any, name: str, reason: str, user: str, dry_run: bool, **options: Any) -> None:
-        author = check_person(user, Permission.USERS_WRITE)
+        author = find_actor(user, Permission.USERS_WRITE).get_username()
         try:
             if dry_run:
                 traces, tasks = look_up(name)

@@ -9,8 +9,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from audit.bundles.bundle import Bundle, Source, prepare_bundle, record_export, write_bundle
 from audit.exceptions import AuditError
-from orchestrator_site.management.people import check_person
 from orchestrator_site.roles import Permission
+from orchestrator_site.terminal.acting import add_user, find_actor
 
 
 class Command(BaseCommand):
@@ -25,15 +25,15 @@ class Command(BaseCommand):
         parser.add_argument("--to", type=int, metavar="SIZE", help="up to event SIZE (the newest checkpoint)")
         parser.add_argument("--redacted", action="store_true", help="without actors and bodies; just as provable")
         parser.add_argument("--source", choices=list(Source), default=Source.LEDGER, help="which of the two copies")
-        parser.add_argument("--user", default="admin", help="who does it; needs the permission audit:export (admin)")
+        add_user(parser, Permission.AUDIT_EXPORT)
 
     @override
     def handle(self, *args: Any, **options: Any) -> None:
         if options["out"].exists():
             raise CommandError(f"{options['out']} exists already: name another file. Nothing was exported.")
-        name = check_person(options["user"], Permission.AUDIT_EXPORT)
+        name = find_actor(options["user"], Permission.AUDIT_EXPORT).get_username()
         if not options["redacted"]:
-            check_person(name, Permission.AUDIT_PAYLOAD)
+            find_actor(name, Permission.AUDIT_PAYLOAD)
         try:
             bundle = prepare_bundle(
                 after=options["since"],

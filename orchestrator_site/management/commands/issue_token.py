@@ -24,6 +24,7 @@ class Command(BaseCommand):
         known = ", ".join(permission.value for permission in Permission)
         parser.add_argument("name", help="a label, to tell tokens apart")
         parser.add_argument("--scopes", required=True, help=f"separated by commas, or all. Known: {known}")
+        parser.add_argument("--agents", default=None, help="limit it to these, separated by commas (every agent)")
         parser.add_argument("--user", default="", help="whose token it is (the first admin)")
         parser.add_argument("--expires-days", type=int, default=None, help="days until it expires (never)")
 
@@ -33,11 +34,15 @@ class Command(BaseCommand):
             scopes = read_scopes(options["scopes"].split(","))
             now = timezone.now()
             expires_at = now + _read_days(options["expires_days"]) if options["expires_days"] is not None else None
-            row, token = issue_token(options["name"], owner=owner, scopes=scopes, now=now, expires_at=expires_at)
+            agents = options["agents"].split(",") if options["agents"] is not None else None
+            row, token = issue_token(
+                options["name"], owner=owner, scopes=scopes, agents=agents, now=now, expires_at=expires_at
+            )
         except SiteError as error:
             raise CommandError(str(error)) from error
         until = f"until {row.expires_at:%Y-%m-%d}" if row.expires_at else "until it is revoked"
-        self.stderr.write(f"Token {row.prefix}… of {owner.get_username()}, {until}. It is shown only now:")
+        limit = f", for {', '.join(row.agents)} alone" if row.agents is not None else ""
+        self.stderr.write(f"Token {row.prefix}… of {owner.get_username()}, {until}{limit}. It is shown only now:")
         without = sorted(set(scopes) - permissions_of(owner))
         if without:
             self.stderr.write(f"No role of {owner.get_username()} gives {', '.join(without)}: the token cannot use it.")
@@ -63,5 +68,5 @@ def find_owner(name: str | None) -> User:
         return user
     admin = active.filter(groups__name=Role.ADMIN).order_by("pk").first()
     if admin is None:
-        raise NoOwner("There is no admin yet: manage.py create_user NAME --role admin makes one. No token was made.")
+        raise NoOwner("There is no admin yet: manage.py user create NAME --role admin makes one. No token was made.")
     return admin

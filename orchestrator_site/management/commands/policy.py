@@ -1,6 +1,5 @@
 """`manage.py policy`: rules out to a file and in from one, looked over and held against history; for rules in git."""
 
-import json
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable
@@ -9,19 +8,21 @@ from pathlib import Path
 from time import sleep
 from typing import Any, Final, override
 
-from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 from django.template.defaultfilters import pluralize
 from django.utils import timezone
 
 from audit.models import RunState
-from orchestrator_site.roles import Permission, has_permission
+from orchestrator_site.roles import Permission
+from orchestrator_site.terminal.acting import add_user, find_actor
+from orchestrator_site.terminal.refusals import refusals
 from toolgate.editing.diff import RulesDiff, diff_rules
 from toolgate.editing.files import read_file, write_json, write_toml
 from toolgate.editing.findings import lint_rules
 from toolgate.editing.versions import find_conflict, get_newest, get_version
-from toolgate.exceptions import GateError, PolicyConflict, PolicyInvalid
+from toolgate.exceptions import PolicyConflict
 from toolgate.explaining.lint import Finding
+from toolgate.lines import dump_plain
 from toolgate.models import PolicyVersion, WhatIf
 from toolgate.policy import Policy, dump_policy, policy_digest, read_policy
 from toolgate.publishing import publish_policy, record_export
@@ -60,23 +61,21 @@ class Command(BaseCommand):
         replay.add_argument("file", type=Path)
         replay.add_argument("--since", type=int, metavar="DAYS", help="how far back (all of it)")
         replay.add_argument("--json", action="store_true", help="the whole report, for programs")
-        for one, what in ((out, "policy:read"), (take, "policy:write"), (replay, "policy:read")):
-            one.add_argument("--user", default="admin", help=f"who does it; needs the permission {what} (admin)")
+        add_user(out, Permission.POLICY_READ)
+        add_user(take, Permission.POLICY_WRITE)
+        add_user(replay, Permission.POLICY_READ)
 
     @override
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
         acts = {"export": self._export, "import": self._import, "lint": self._lint, "whatif": self._replay}
         try:
-            acts[verb](options)
-        except PolicyInvalid as error:
-            raise CommandError(
-                "\n  ".join(["The rules are not valid, nothing was changed:", *error.problems])
-            ) from error
-        except (GateError, OSError) as error:
+            with refusals():
+                acts[verb](options)
+        except OSError as error:
             raise CommandError(str(error)) from error
 
     def _export(self, options: dict[str, Any]) -> None:
-        user = _check(options["user"], Permission.POLICY_READ)
+        user = _find_author(options["user"], Permission.POLICY_READ)
         version = get_version(options["number"]) if options["number"] is not None else get_newest()
         policy = read_policy(version.rules)
         text = write_json(policy) if options["format"] == "json" else write_toml(policy, heading=_describe(version))
@@ -87,7 +86,7 @@ class Command(BaseCommand):
             options["output"].write_text(text, encoding="utf-8")
 
     def _import(self, options: dict[str, Any]) -> None:
-        user = _check(options["user"], Permission.POLICY_WRITE)
+        user = _find_author(options["user"], Permission.POLICY_WRITE)
         policy, newest = _read(options["file"]), get_newest()
         base = newest.number if options["base"] is None else options["base"]
         self._refuse_conflict(policy, base)
@@ -140,14 +139,14 @@ class Command(BaseCommand):
             self.stdout.write(none)
 
     def _replay(self, options: dict[str, Any]) -> None:
-        user, now = _check(options["user"], Permission.POLICY_READ), timezone.now()
+        user, now = _find_author(options["user"], Permission.POLICY_READ), timezone.now()
         since = None if options["since"] is None else now - timedelta(days=options["since"])
         rules = _read(options["file"]).rules
         what_if = self._wait(start_what_if(rules, base_version=None, asked_by=user, since=since, now=now))
         if what_if.state == RunState.FAILED:
             raise CommandError(f"The replay failed: {what_if.error}")
         if options["json"]:
-            self.stdout.write(json.dumps(what_if.result, indent=2))
+            self.stdout.write(dump_plain(what_if.result, indent=2))
         else:
             self.stdout.write("\n".join(_summarise(what_if)))
 
@@ -162,12 +161,8 @@ class Command(BaseCommand):
         return what_if
 
 
-def _check(user: str, permission: Permission) -> str:
-    person = get_user_model().objects.filter(username=user).first()
-    if not has_permission(person, permission):
-        what = "change the policy" if permission is Permission.POLICY_WRITE else "read the policy"
-        raise CommandError(f"{user} may not {what}: it needs the permission {permission}")
-    return user
+def _find_author(name: str, permission: Permission) -> str:
+    return find_actor(name, permission).get_username()
 
 
 def _read(file: Path) -> Policy:

@@ -4,8 +4,8 @@
   const list = document.querySelector("[data-feed]");
   const row = document.querySelector("[data-feed-row]").content.firstElementChild;
   const gapRow = document.querySelector("[data-feed-gap]").content.firstElementChild;
-  const [pauseButton, collectedButton, counter, empty, status] = ["[data-pause]", "[data-collected]", "[data-feed-count]", "[data-feed-empty]", "[data-feed-status]"].map((name) => document.querySelector(name));
-  const MOST = 200, CATCH_UP = 2000, TELL_EVERY = 10000;
+  const [pauseButton, collectedButton, counter, empty] = ["[data-pause]", "[data-collected]", "[data-feed-count]", "[data-feed-empty]"].map((name) => document.querySelector(name));
+  const MOST = 200, CATCH_UP = 2000;
   const looks = {
     allow: ["allow", "tick"], ask: ["ask", "ask"], deny: ["deny", "barred"],
     "task.succeeded": ["allow", "succeeded"], "task.failed": ["deny", "failed"], "task.cancelled": ["quiet", "cancelled"], "task.submitted": ["quiet", "queued"],
@@ -14,7 +14,7 @@
   };
   const endings = [["failed", "deny", "failed"], ["refused", "deny", "barred"], ["lost", "ask", "alert"], ["published", "block", "edit"], ["finished", "allow", "tick"],
     ["drafted", "block", "edit"], ["paused", "quiet", "pause"], ["quarantined", "deny", "barred"], ["disabled", "quiet", "cancelled"]];
-  let paused = false, collected = [], waiting = 0, untold = 0, refused = 0, newest = Number(document.body.dataset.last) || 0;
+  let paused = false, collected = [], waiting = 0, newest = Number(document.body.dataset.last) || 0;
 
   function lookOf(item) {
     const known = looks[item.decision] || looks[item.type];
@@ -64,8 +64,8 @@
     return made;
   }
 
-  // Rows above what is being read would move it away: they are collected until asked for.
-  const mustCollect = () => paused || scrollY > 120;
+  // Rows above what is being read, or gone along by keys, would move it away: they are collected until asked for.
+  const mustCollect = () => paused || scrollY > 120 || list.contains(document.activeElement);
 
   function add(made) {
     if (!made.length) return;
@@ -99,8 +99,7 @@
   function take(items) {
     const fresh = items.filter((item) => item.seq > newest);
     if (fresh.length) newest = fresh.at(-1).seq;
-    untold += fresh.length;
-    refused += fresh.filter((item) => item.decision === "deny").length;
+    document.dispatchEvent(new CustomEvent("live:taken", { detail: fresh }));
     return fresh.map(makeRow);
   }
 
@@ -144,14 +143,7 @@
   pauseButton.hidden = false;
   pauseButton.addEventListener("click", () => setPaused(!paused));
   collectedButton.addEventListener("click", () => { release(); scrollTo(0, 0); });
-  addEventListener("scroll", () => { if (collected.length && !mustCollect()) release(); }, { passive: true });
-  document.addEventListener("keydown", (event) => {
-    if (event.key.toLowerCase() !== "p" || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input,textarea,select")) return;
-    setPaused(!paused);
-  });
-  setInterval(() => {
-    if (!untold) return;
-    status.textContent = untold + (untold === 1 ? " new event" : " new events") + (refused ? ", " + refused + " refused" : "");
-    untold = refused = 0;
-  }, TELL_EVERY);
+  const releaseIfFree = () => { if (collected.length && !mustCollect()) release(); };
+  addEventListener("scroll", releaseIfFree, { passive: true });
+  list.addEventListener("focusout", () => setTimeout(releaseIfFree));
 })();

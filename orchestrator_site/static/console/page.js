@@ -1,13 +1,14 @@
-// What every page does: times in the reader's zone, copy buttons, one send per click, "/" to the search field.
+// What every page does: times in the reader's zone, copy buttons, one send per click.
 (() => {
   "use strict";
-  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+  const zone = document.documentElement.dataset.timeZone || Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
   const shapes = {
     clock: { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" },
     stamp: { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" },
   };
-  const formats = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, new Intl.DateTimeFormat("en-GB", shape)]));
-  const days = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+  const inZone = (shape) => new Intl.DateTimeFormat("en-GB", { ...shape, timeZone: zone });
+  const formats = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, inZone(shape)]));
+  const days = inZone({ day: "numeric", month: "short" }), dates = inZone({ dateStyle: "short" });
   const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
 
   function span(size) {
@@ -30,7 +31,7 @@
     const at = new Date(time.dateTime);
     if (isNaN(at)) return;
     const kind = time.dataset.show;
-    const day = kind === "clock" && at.toDateString() !== new Date().toDateString() ? days.format(at) + " " : "";
+    const day = kind === "clock" && dates.format(at) !== dates.format(new Date()) ? days.format(at) + " " : "";
     const text = kind === "ago" ? describe(at) : kind === "sla" ? describeSla(at) : day + formats[kind].format(at);
     if (time.textContent !== text) time.textContent = text;
     time.title = formats.stamp.format(at) + " " + zone;
@@ -40,12 +41,18 @@
     root.querySelectorAll("time[data-show]").forEach(show);
   }
 
+  // How far the zone's clocks are ahead at a moment: Swedish writes times as ISO 8601 does.
+  function ahead(at) {
+    return new Date(at.toLocaleString("sv-SE", { timeZone: zone }).replace(" ", "T") + "Z") - Math.floor(at / 1000) * 1000;
+  }
+
   // A form sends UTC; a person types the time that the lists show.
   function localise(input) {
     const sent = Object.assign(document.createElement("input"), { type: "hidden", name: input.name });
     const at = new Date(input.defaultValue + "Z"), label = input.labels[0];
-    const keep = () => { sent.value = input.value && new Date(input.value).toISOString(); };
-    if (!isNaN(at)) input.value = new Date(at - at.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
+    const read = (typed) => new Date(typed - ahead(new Date(typed - ahead(typed))));
+    const keep = () => { sent.value = input.value && read(new Date(input.value + "Z")).toISOString(); };
+    if (!isNaN(at)) input.value = new Date(+at + ahead(at)).toISOString().slice(0, 19);
     input.removeAttribute("name");
     label.textContent = label.textContent.replace(" (UTC)", "");
     label.title = zone;
@@ -86,11 +93,6 @@
     setTimeout(() => { submitter.disabled = true; submitter.dataset.sent = ""; });
   });
   addEventListener("pageshow", () => document.querySelectorAll("[data-sent]").forEach((button) => { button.disabled = false; }));
-  document.addEventListener("keydown", (event) => {
-    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input,textarea,select")) return;
-    const search = document.querySelector("[data-search]");
-    if (search) { event.preventDefault(); search.focus(); }
-  });
   // An address that somebody shares says what was asked for, and nothing of what was left empty.
   document.addEventListener("htmx:configRequest", ({ detail }) => {
     if (detail.verb !== "get" || detail.elt.tagName !== "FORM") return;
@@ -105,6 +107,6 @@
     location.reload();
   });
   document.addEventListener("htmx:afterSwap", (event) => showAll(event.detail.elt.parentNode || document));
-  window.console_page = { show, showAll };
+  window.console_page = { show, showAll, zone };
   start();
 })();

@@ -3,15 +3,15 @@
   "use strict";
   const { body } = document;
   const words = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", out: "Signed out", refused: "Not allowed", many: "Too many tabs", store: "Store away" };
-  const SILENCE = 25000, BEAT = 10000, LONGEST = 20000, PATIENCE = 4000;
-  let socket, state, cursor = Number(body.dataset.last) || 0, wait = 500, silence, beat, offline, lastGood = new Date();
+  const SILENCE = 25000, BEAT = 10000, LONGEST = 20000, PATIENCE = 4000, TELL_EVERY = 10000;
+  let socket, state, asked, cursor = Number(body.dataset.last) || 0, wait = 500, silence, beat, offline, lastGood = new Date();
 
   const tell = (name, detail) => document.dispatchEvent(new CustomEvent("live:" + name, { detail }));
   const filters = () => {
-    const where = document.querySelector("[data-feed],[data-task]");
+    const where = document.querySelector("[data-feed],[data-follow]");
     if (!where) return { type: ["approval."] };
-    const { agent: agentId, decision, task: taskId } = where.dataset;
-    return Object.fromEntries(Object.entries({ agentId, decision, taskId }).filter(([, value]) => value));
+    const { agent: agentId, decision, task, type } = where.dataset;
+    return Object.fromEntries(Object.entries({ agentId, decision, taskId: task?.split(" "), type }).filter(([, value]) => value));
   };
 
   function setState(name) {
@@ -28,7 +28,7 @@
     offline ||= setTimeout(() => {
       const what = { store: "The audit store does not answer.", out: "You are signed out.", many: "You have ten live tabs open: close one." }[state] || "The live connection is away.";
       note.querySelector("[data-offline-what]").textContent = what;
-      note.querySelector("[data-offline-since]").textContent = lastGood.toLocaleTimeString("en-GB");
+      note.querySelector("[data-offline-since]").textContent = lastGood.toLocaleTimeString("en-GB", { timeZone: window.console_page.zone });
       note.hidden = false;
     }, PATIENCE);
   }
@@ -36,12 +36,20 @@
   function open() {
     socket = new WebSocket(location.origin.replace(/^http/, "ws") + body.dataset.socket);
     socket.onopen = () => {
-      send({ op: "hello", last: cursor, filters: filters() });
+      asked = "";
+      hello();
       beat = setInterval(() => send({ op: "ping" }), BEAT);
       listen();
     };
     socket.onmessage = ({ data }) => { listen(); receive(JSON.parse(data)); };
     socket.onclose = ({ code }) => close(code);
+  }
+
+  // What the page follows may have become more: the steps of a workflow are tasks of their own.
+  function hello() {
+    const now = JSON.stringify(filters());
+    if (now !== asked) send({ op: "hello", last: cursor, filters: filters() });
+    asked = now;
   }
 
   function send(message) {
@@ -66,6 +74,7 @@
 
   function receive(frame) {
     if (frame.op === "hello") { wait = 500; setState("live"); refreshCounts(); tell("ready", frame); }
+    else if (frame.op === "pong") tell("beat");
     else if (frame.op === "store") setState(frame.ok ? "live" : "store");
     else if (frame.op === "gap") { cursor = Math.max(cursor, frame.to); tell("gap", frame); refreshCounts(); }
     else if (frame.op === "ev") {
@@ -84,7 +93,7 @@
         const answer = await fetch(body.dataset.counts, { headers: { Accept: "application/json" } });
         if (answer.ok) showCounts(await answer.json());
       } catch { /* the next event tries again */ }
-    }, 400);
+    }, 1000);
   }
 
   function showCounts(counts) {
@@ -95,10 +104,24 @@
     });
   }
 
+  // New rows move no focus; who does not see them is told of them, politely and now and then.
+  const status = document.querySelector("[data-live-status]"), follows = document.querySelector("[data-feed],[data-follow]");
+  let untold = 0, refused = 0;
+  document.addEventListener(document.querySelector("[data-feed]") ? "live:taken" : "live:items", ({ detail }) => {
+    const items = detail.items || detail;
+    untold += items.length + (detail.skipped || 0);
+    refused += items.filter((item) => item.decision === "deny").length;
+  });
+  setInterval(() => {
+    if (untold && follows) status.textContent = untold + (untold === 1 ? " new event" : " new events") + (refused ? ", " + refused + " refused" : "");
+    untold = refused = 0;
+  }, TELL_EVERY);
+
   document.querySelectorAll("[data-conn]").forEach((conn) => document.addEventListener("live:state", ({ detail }) => {
     conn.className = "conn " + (detail.name === "live" ? "allow" : detail.name === "connecting" ? "quiet" : "ask");
     conn.querySelector("[data-conn-word]").textContent = detail.word;
   }));
+  document.addEventListener("htmx:afterSettle", () => { if (state === "live") hello(); });
   addEventListener("online", () => { wait = 500; });
   setTimeout(() => { setState("connecting"); open(); });
 })();

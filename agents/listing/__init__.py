@@ -1,0 +1,1 @@
+"""The list of tasks: what it is narrowed to, and the page."""

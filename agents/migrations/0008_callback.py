@@ -1,0 +1,15 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("agents", "0007_bulk"),
+    ]
+
+    operations = [
+        migrations.AddField(
+            model_name="task",
+            name="callback_url",
+            field=models.CharField(blank=True, max_length=2048),
+        ),
+    ]

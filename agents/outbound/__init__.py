@@ -1,0 +1,1 @@
+"""Requests that leave this house: to public addresses alone, by whichever name, and cut off at a deadline."""
