@@ -29,6 +29,8 @@ POLL_SECONDS: Final = 1.0
 THREADS: Final = 16
 A_CHANNEL: Final = 4  # of them at most for one receiver, so that a slow one holds up nobody else
 SWEEP_EVERY: Final = timedelta(hours=1)
+# Between two looks: under load each event would else be looked at by itself, and tasks would wait for the store.
+PACE_SECONDS: Final = 0.25
 _END_SECONDS: Final = 1.0
 
 
@@ -62,6 +64,7 @@ class Courier:
                 self._woken.clear()
                 if not self._step_safely():
                     self._woken.wait(POLL_SECONDS)
+                stop.wait(PACE_SECONDS)
         finally:
             bell.shipped.unlisten(self.wake)
             self.close()
