@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run demo install test test-browser lint types layers bench lock static clean
+.PHONY: help run demo install test test-again test-browser test-deploy image lint types layers bench lock static clean
 
 PYTHON ?=
 UV ?= uv
@@ -12,7 +12,11 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet install --require-hashes --no-deps
 PACKAGES := audit toolgate agents orchestrator_site
 STATIC_SOURCES := $(shell find $(PACKAGES) -path '*/static/*' -type f)
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 MANIFEST := staticfiles/staticfiles.json
+# What a run leaves for `test-again`: which tests failed, and that they were all run.
+PYTEST := rm -f .pytest_cache/exit .pytest_cache/v/cache/lastfailed; $(BIN)/python -m pytest -p tests.no_skips -n 2
+NOTED := || { echo $$? >.pytest_cache/exit; exit 1; }
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -26,11 +30,26 @@ demo: .venv/.demo $(MANIFEST) ## The same without a key: a scripted stand-in for
 install: .venv/.dev $(MANIFEST) ## Install what `make run` and `make test` need, and start nothing
 
 test: .venv/.dev $(MANIFEST) ## Run all tests that need no browser, against real servers from plain wheels
-	@$(BIN)/python -m pytest -p tests.no_skips -n 2 --dist worksteal --ignore=tests/browser
+	@$(PYTEST) --dist worksteal --ignore=tests/browser --ignore=tests/deploy $(NOTED)
+
+test-again: .venv/.dev ## Run once more, alone, the few tests that failed in the last of the other three
+	@$(BIN)/python -m tests.again
 
 test-browser: .venv/.dev $(MANIFEST) ## Run the tests of the console; needs Chromium (`apt-get install chromium`)
 	@$(BIN)/python -c 'from tests.no_skips import find_chromium; find_chromium()'
-	@$(BIN)/python -m pytest -p tests.no_skips -n 2 --dist loadfile tests/browser
+	@$(PYTEST) --dist loadfile tests/browser $(NOTED)
+
+test-deploy: .venv/.deploy $(MANIFEST) ## Check image, manifests, monitoring and many processes; needs Debian's packages (docs)
+	@$(PYTEST) --dist loadfile tests/deploy $(NOTED)
+
+image: ## Build the image, orchestrator:$VERSION, with docker, podman or buildah, whichever is there
+	@for engine in docker podman buildah; do \
+		if command -v $$engine >/dev/null; then \
+			BUILDAH_FORMAT=docker exec $$engine build --tag orchestrator:$(VERSION) --build-arg VERSION=$(VERSION) \
+				--build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) .; \
+		fi; \
+	done; \
+	echo "Neither docker nor podman nor buildah is here: apt-get install buildah, or https://docs.docker.com" >&2; exit 1
 
 lint: .venv/.dev ## Check style and format (ruff)
 	@$(BIN)/ruff check .
@@ -53,6 +72,10 @@ lock: ## Resolve the dependencies anew (needs uv; UV names it)
 		-c requirements.lock -o requirements-dev.lock
 	@$(UV) pip compile -q pyproject.toml --python-version 3.13 --generate-hashes --no-header --extra demo \
 		-c requirements.lock -o requirements-demo.lock
+	@$(UV) pip compile -q pyproject.toml --python-version 3.13 --generate-hashes --no-header --extra tracing \
+		-c requirements.lock -o requirements-tracing.lock
+	@$(UV) pip compile -q pyproject.toml --python-version 3.13 --generate-hashes --no-header --extra deploy \
+		-c requirements-dev.lock -o requirements-deploy.lock
 	@echo 'secantusdb==0.6.0b17' | $(UV) pip compile -q - --no-deps --python-version 3.13 --generate-hashes \
 		--no-header --no-annotate -o requirements-embedded.lock
 
@@ -88,6 +111,11 @@ clean: ## Remove what was installed and made; var/, which holds your data, stays
 .venv/.dev: requirements-dev.lock .venv/.runtime
 	@echo "Installing the locked packages for development"
 	@$(PIP) -r requirements-dev.lock
+	@touch $@
+
+.venv/.deploy: requirements-deploy.lock .venv/.dev
+	@echo "Installing what checks the image and the manifests"
+	@$(PIP) -r requirements-deploy.lock
 	@touch $@
 
 $(MANIFEST): .venv/.runtime $(STATIC_SOURCES)

@@ -59,6 +59,7 @@ class Wish:
 class Passage:
     """What came of a wish at the gate: a permit, or what the model is told; neither if the run has ended."""
 
+    verdict: Verdict | None = None  # None: the gate was not asked
     permit: Permit | None = None
     step_id: str = ""
     idempotent: bool = True
@@ -110,12 +111,14 @@ def _conclude(lease: Lease, wish: Wish, judged: _Judged, verdict: Verdict, *, no
             now=now,
         )
         changed = judged.asked is not None
-        return Passage(permit=verdict.permit, step_id=step_id, idempotent=judged.idempotent, changed=changed)
+        return Passage(
+            verdict=verdict, permit=verdict.permit, step_id=step_id, idempotent=judged.idempotent, changed=changed
+        )
     if verdict.effect is Effect.ASK or wish.is_direct or _waits_for_rate(judged.call, verdict):
         with caused_by(verdict.decision_id):
             finish(lease, _end_refusal(lease, wish, judged, verdict, now=now), now=now)
-        return Passage()
-    return Passage(told=_refuse(lease, wish, judged, verdict, now=now))
+        return Passage(verdict=verdict)
+    return Passage(verdict=verdict, told=_refuse(lease, wish, judged, verdict, now=now))
 
 
 def _waits_for_rate(call: Call, verdict: Verdict) -> bool:

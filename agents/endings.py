@@ -235,11 +235,12 @@ def end_lost(task: Task, *, now: datetime) -> None:
         changes = {"state": TaskState.FAILED, **error_columns(error)}
         body = _error_body(error)
         event = task_event(EventType.TASK_FAILED, task, actor=SYSTEM, now=now, reason=error.code, body=body)
-        transaction.on_commit(lambda: metrics.count_failure(task.agent_id, error.code))
     held = Task.objects.filter(id=task.id, state=TaskState.RUNNING, fence=task.fence)
     if not held.update(ended_at=now, worker_id="", **changes):
         return
     record(event)
+    if event.type is EventType.TASK_FAILED:
+        transaction.on_commit(lambda: metrics.count_failure(task.agent_id, event.reason))
     control.cancel_steps(event, actor=SYSTEM, now=now)
     wake_on_commit(task.parent_task_id, event, now=now)
 

@@ -2,7 +2,8 @@
 
 Django's `django.tasks` is the contract; the two backends are here. In one process it is a bounded queue into
 the worker's loop; on many machines it is docket on Redis Streams, imported only when `REDIS_URL` is set. A
-message may be lost, late or doubled: the task row is the truth, the sweep tells again, the claim decides.
+message may be lost, late or doubled: the task row is the truth, workers look for themselves each second, and the
+claim decides.
 """
 
 import asyncio
@@ -28,6 +29,9 @@ RunNext = Callable[[], Awaitable[bool]]  # claim and run one task; False if ther
 DOCKET_NAME = "orchestrator"
 TIMER_SECONDS = 60.0
 PRODUCER_SLOTS = 8  # messages on their way to Redis at once
+SEND_SECONDS = 5.0  # then a message is given up
+RESTART_SECONDS = 2.0
+CLOSE_SECONDS = 1.0  # what a Redis that does not answer may cost at the end
 
 
 def enqueue(task_id: str, *, key: str, run_at: datetime | None) -> None:
@@ -35,7 +39,7 @@ def enqueue(task_id: str, *, key: str, run_at: datetime | None) -> None:
     try:
         run_task.enqueue(task_id, key, run_at.isoformat() if run_at else None)
     except Exception:  # the broker's trouble must not undo what is committed
-        log.warning("engine unreachable; the sweep will tell it again", extra={"action": "engine.enqueue-failed"})
+        log.warning("engine unreachable; a worker's sweep finds it", extra={"action": "engine.enqueue-failed"})
 
 
 def cancel(task_id: str) -> None:
@@ -169,7 +173,26 @@ class DocketBackend(_CarriesIds):
         return self._result(task, args)
 
     async def consume(self, run_next: RunNext, *, slots: int, stop: asyncio.Event) -> None:
-        """Run tasks on docket's worker, `slots` at once, until `stop`."""
+        """Run tasks on docket's worker, `slots` at once, until `stop`, whatever becomes of Redis."""
+        listening = asyncio.create_task(self._listen(run_next, slots=slots, stop=stop))
+        try:
+            await stop.wait()
+        finally:
+            listening.cancel()
+            _, late = await asyncio.wait([listening], timeout=CLOSE_SECONDS)
+            if late:
+                log.warning("Redis does not let go of the engine", extra={"action": "engine.close-late"})
+
+    async def _listen(self, run_next: RunNext, *, slots: int, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await self._run_docket(run_next, slots=slots, stop=stop)
+            except Exception:  # it waits out what it knows of; whatever this is, the worker's sweep goes on
+                log.warning("docket's worker is begun anew", exc_info=True, extra={"action": "engine.restarted"})
+            if not stop.is_set():
+                await asyncio.sleep(RESTART_SECONDS)
+
+    async def _run_docket(self, run_next: RunNext, *, slots: int, stop: asyncio.Event) -> None:
         from docket import Worker  # docket costs a second to import: only where it is used
 
         async def execute(task_id: str) -> None:
@@ -188,7 +211,7 @@ class DocketBackend(_CarriesIds):
                 schedule_automatic_tasks=False,
             )
             async with worker:
-                await _first_of(worker.run_forever(), stop.wait())
+                await worker.run_forever()
 
 
 async def _first_of(*coroutines: Coroutine[Any, Any, Any]) -> None:
@@ -230,6 +253,7 @@ class _Producer:
         self._opening = asyncio.Lock()
         # Fewer than the pool has connections: a pool that is used up raises instead of waiting.
         self._sending = asyncio.Semaphore(PRODUCER_SLOTS)
+        self._is_heard = True
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine-producer", daemon=True)
         self._thread.start()
 
@@ -253,16 +277,18 @@ class _Producer:
 
     async def _send(self, task_id: str, key: str, run_at: str | None) -> None:
         try:
-            docket = await self._get_docket()
-            when = datetime.fromisoformat(run_at) if run_at else None
-            async with self._sending:
+            async with asyncio.timeout(SEND_SECONDS), self._sending:
+                docket = await self._get_docket()
+                when = datetime.fromisoformat(run_at) if run_at else None
                 await docket.add("run_task", when=when, key=key)(task_id)
-        except Exception:  # the edge of this thread; the sweep tells again
-            log.warning(
-                "engine unreachable; the sweep will tell it again",
-                exc_info=True,
-                extra={"action": "engine.enqueue-failed"},
-            )
+            self._is_heard = True
+        except Exception as error:  # the edge of this thread; the sweep makes up for it
+            if self._is_heard:  # an outage is told of once, not once a task
+                log.warning(
+                    "engine unreachable (%s); workers' sweeps find what is due", type(error).__name__,
+                    extra={"action": "engine.enqueue-failed"},
+                )  # fmt: skip
+            self._is_heard = False
 
     async def _get_docket(self) -> "Docket":
         async with self._opening:

@@ -16,8 +16,10 @@ DURATION = Histogram(
     "agent_task_duration_seconds",
     "From the claim to the end of a run that ended its task",
     ["agent", "task_type"],
-    buckets=(0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 15, 30, 60, 120, 300, 600),
+    # Half of each timeout of the fleet is a bound, so that an alert on it compares exactly.
+    buckets=(0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 15, 30, 45, 60, 90, 120, 150, 300, 600, 1800),
 )
+TIMEOUT = Gauge("agent_timeout_seconds", "How long a run may take", ["agent"], multiprocess_mode="mostrecent")
 COST_PER_DAY = Gauge(
     "agent_cost_per_day_usd", "Cost of model calls today (UTC)", ["agent", "model"], multiprocess_mode="mostrecent"
 )
@@ -93,6 +95,15 @@ ERROR_TYPES = frozenset(
 
 
 UNKNOWN = "unknown"
+OTHER_ERROR = "other"
+
+
+def declare_agent(agent_id: str, tier: str) -> None:
+    """Have an agent's counters there with 0, so that an alert sees their first increase."""
+    for model in (NO_MODEL, str(settings.MODEL_TIERS[tier])):
+        STARTED.labels(agent=agent_id, model=model)
+    for error_type in (*ERROR_TYPES, OTHER_ERROR):
+        FAILED.labels(agent=agent_id, error_type=error_type)
 
 
 def _agent_label(lease: Lease) -> str:
@@ -128,4 +139,4 @@ def count_ending(lease: Lease, ending: Ending, *, now: datetime) -> None:
 
 def count_failure(agent: str, code: str) -> None:
     """Count a task that failed, by an agent of the fleet and a code from the closed set, or "other"."""
-    FAILED.labels(agent=agent, error_type=code if code in ERROR_TYPES else "other").inc()
+    FAILED.labels(agent=agent, error_type=code if code in ERROR_TYPES else OTHER_ERROR).inc()

@@ -104,7 +104,7 @@ class Task(models.Model):
     draft_id = models.CharField(max_length=64, blank=True)  # the unpublished configuration that it tries out
     tainted = models.BooleanField(default=False)  # a skill brought text from outside into it
     trace_id = models.CharField(max_length=64)
-    callback_url = models.CharField(max_length=2_048, blank=True)  # who is told of its end
+    callback_url = models.CharField(max_length=2_048, blank=True, default="", db_default="")  # who is told of its end
     cost_micro = models.BigIntegerField(default=0)
     submitted_by = models.CharField(max_length=200)
     idempotency_key = models.CharField(max_length=255, null=True)

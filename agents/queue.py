@@ -1,4 +1,4 @@
-"""The queue of tasks: submit, claim, requeue, wake, sweep. The task row is the truth.
+"""The queue of tasks: submit, requeue, wake. The task row is the truth.
 
 Each function here is one short transaction, or joins its caller's. A conditional update decides every race:
 whoever changes the row wins, and no row changed means that somebody else was first.
@@ -6,6 +6,7 @@ whoever changes the row wins, and no row changed means that somebody else was fi
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,19 +14,20 @@ from typing import Any
 import orjson
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef
 
 from agents import engine
 from agents.exceptions import IdempotencyConflict
 from agents.models import Task
 from agents.orders import WORKFLOW, Lease, Order
 from agents.states import TERMINAL, TaskState, sources_of
-from audit import bodies
+from audit import bodies, tracing
 from audit.context import SYSTEM, current_cause, current_trace
 from audit.events import Event, EventType
 from audit.ids import new_id
 from audit.ledger import record
 from audit.status import require_room
+from audit.tracing import Span
 from audit.transactions import write_transaction
 
 
@@ -49,7 +51,7 @@ def submit_task(order: Order, *, now: datetime) -> Submission:
         require_room()
     task = _new_task(order, now=now)
     try:
-        with write_transaction():
+        with _submitting(task), write_transaction():
             task.save(force_insert=True)
             record(_submitted(task, now=now))
             _enqueue_on_commit(task)
@@ -59,6 +61,18 @@ def submit_task(order: Order, *, now: datetime) -> Submission:
             raise
         return Submission(task=earlier, created=False)
     return Submission(task=task, created=True)
+
+
+def _submitting(task: Task) -> AbstractContextManager[Span]:
+    """Begin the span that every run of the task is within, in whatever process; a step's is within its workflow's."""
+    return tracing.span(
+        f"submit {task.agent_id}",
+        {"gen_ai.agent.id": task.agent_id, "orchestrator.task.id": task.id},
+        kind="producer",
+        trace=task.trace_id,
+        span_id=tracing.span_of_task(task.id),
+        parent_id=tracing.span_of_task(task.parent_task_id) if task.parent_task_id else "",
+    )
 
 
 def _find_by_key(order: Order) -> Task | None:
@@ -206,12 +220,3 @@ def wake_idle_workflows(*, now: datetime) -> list[str]:
     live = Task.objects.filter(parent_task_id=OuterRef("id")).exclude(state__in=TERMINAL)
     idle = Task.objects.filter(~Exists(live), state=TaskState.RUNNING, worker_id=WORKFLOW)
     return [task_id for task_id in idle.values_list("id", flat=True) if _wake(task_id, now=now)]
-
-
-def sweep(*, now: datetime, limit: int = 200) -> list[str]:
-    """Tell the engine of every due task again: a broker that forgot its messages loses nothing."""
-    due = Task.objects.filter(state=TaskState.QUEUED).filter(Q(run_at=None) | Q(run_at__lte=now))
-    tasks = list(due.order_by("-priority", "created_at", "id").only("id", "attempt", "fence")[:limit])
-    for task in tasks:
-        engine.enqueue(task.id, key=f"task:{task.id}:{task.attempt + 1}:{task.fence}", run_at=None)
-    return [task.id for task in tasks]

@@ -23,7 +23,7 @@ from functools import partial
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
-from agents import artifacts, claiming, failures, metrics, registry
+from agents import artifacts, claiming, failures, metrics, registry, spans
 from agents.answers import Answer, check_answer
 from agents.calls import Passage, Wish, close_call, pass_gate, tell_error, tell_output
 from agents.conversation import Told, is_answer
@@ -75,6 +75,16 @@ async def run_task(lease: Lease, flow: Flow, opened: Opened) -> None:
     """
     _task_id.set(lease.task_id)
     enter_trace(lease.trace_id)
+    with spans.running(lease) as span:
+        ending = await _run(lease, flow, opened)
+        spans.tell_ending(span, ending)
+        opened.is_over = True
+        if ending is not None:
+            await _write_ending(lease, ending, flow)
+
+
+async def _run(lease: Lease, flow: Flow, opened: Opened) -> Ending | None:
+    """Do the task's work and return how it ends, whatever goes wrong; None if that is written down already."""
     try:
         async with asyncio.timeout(lease.timeout_seconds + GRACE_SECONDS):
             ending = await _act(lease, flow, opened)
@@ -94,9 +104,7 @@ async def run_task(lease: Lease, flow: Flow, opened: Opened) -> None:
     except Exception:  # a defect must end its task, not its worker
         log.exception("a run crashed", extra={"action": "run.crashed"})
         ending = Failed(error=failures.crash())
-    opened.is_over = True
-    if ending is not None:
-        await _write_ending(lease, ending, flow)
+    return ending
 
 
 async def _act(lease: Lease, flow: Flow, opened: Opened) -> Ending | None:
@@ -136,20 +144,23 @@ async def _pass_gate(lease: Lease, flow: Flow, opened: Opened, wish: Wish) -> Pa
         opened.enter(passage.step_id, idempotent=passage.idempotent)
         return passage
 
-    passage: Passage = await flow.write(pass_once)
+    with spans.judging(wish.skill_id) as span:
+        passage: Passage = await flow.write(pass_once)
+        spans.tell_verdict(span, passage)
     return passage
 
 
-async def _run_skill(lease: Lease, flow: Flow, opened: Opened, permit: Permit) -> SkillModel:
+async def _run_skill(lease: Lease, flow: Flow, opened: Opened, permit: Permit, *, call_id: str = "") -> SkillModel:
     """Run what the permit is for: a short one here, any other on a thread."""
     skill = registry.get_skill(permit.skill_id)
     arguments = skill.input_model.model_validate(permit.arguments)
     should_stop = partial(opened.has_left, opened.step_id)
     work = partial(enforcement.invoke, permit, skill.run, arguments, partial(_context, lease, should_stop))
-    if skill.inline and lease.skill_id and lease.input_bytes <= MAX_INLINE_BYTES:
-        return work()
-    with opened.calling(permit.skill_id):
-        return await asyncio.get_running_loop().run_in_executor(flow.threads, copy_context().run, work)
+    with spans.executing(permit.skill_id, call_id):
+        if skill.inline and lease.skill_id and lease.input_bytes <= MAX_INLINE_BYTES:
+            return work()
+        with opened.calling(permit.skill_id):
+            return await asyncio.get_running_loop().run_in_executor(flow.threads, copy_context().run, work)
 
 
 def _context(lease: Lease, should_stop: Callable[[], bool], permit: Permit) -> SkillContext:
@@ -224,7 +235,9 @@ async def _ask_model(lease: Lease, flow: Flow, opened: Opened, session: Session,
     session.talk.steps += 1
     started = clock()
     try:
-        reply = clean_reply(await flow.models.complete(ref, request))
+        with spans.asking(ref, request) as span:
+            reply = clean_reply(await flow.models.complete(ref, request))
+            spans.tell_reply(span, reply)
     except ProviderError as error:
         failed = partial(fail_turn, lease, turn, error)
         await flow.write(lambda: failed(now=flow.clock()))
@@ -273,7 +286,7 @@ async def _make_call(lease: Lease, flow: Flow, opened: Opened, session: Session,
     passage = await _pass_gate(lease, flow, opened, wish)
     told = passage.told
     if passage.permit is not None:
-        told, files = await _try_skill(lease, flow, opened, passage.permit)
+        told, files = await _try_skill(lease, flow, opened, passage.permit, call_id=call.id)
         told = outcome = replace(told, changed=passage.changed)
         if not await flow.write(lambda: close_call(lease, wish, passage, outcome, files=files, now=flow.clock())):
             raise LeaseLost
@@ -286,11 +299,13 @@ async def _make_call(lease: Lease, flow: Flow, opened: Opened, session: Session,
     return True
 
 
-async def _try_skill(lease: Lease, flow: Flow, opened: Opened, permit: Permit) -> tuple[Told, tuple[KeptFile, ...]]:
+async def _try_skill(
+    lease: Lease, flow: Flow, opened: Opened, permit: Permit, *, call_id: str
+) -> tuple[Told, tuple[KeptFile, ...]]:
     """Return what the model is told of a skill, whose errors are its to deal with, and the files that were written."""
     skill = registry.get_skill(permit.skill_id)
     try:
-        raw = await _run_skill(lease, flow, opened, permit)
+        raw = await _run_skill(lease, flow, opened, permit, call_id=call_id)
         output = await asyncio.get_running_loop().run_in_executor(flow.threads, tell_output, raw)
     except SkillError as error:
         return Told(arguments=permit.arguments, error=tell_error(error)), ()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+from django.conf import settings
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
@@ -32,7 +33,6 @@ from toolgate.replay import runs as what_ifs
 
 log = logging.getLogger(__name__)
 
-STOP_GRACE_SECONDS = 2.5  # how long runs may still finish when the process stops
 POLL_SECONDS = 0.25  # a switch is to be felt within a second, also by a call that began between two looks
 SWEEP_SECONDS = 1.0
 BACKGROUND = ((bulk,), (what_ifs, verifying))  # a person who cancels a thousand tasks does not wait for a what-if
@@ -62,6 +62,8 @@ class Worker:
         self._slots = slots
         self._clock = clock
         self._runs: dict[str, _Run] = {}
+        self._claims = 0  # under way: each may become a run
+        self._drains: set[asyncio.Task[None]] = set()  # begun by the sweep, not by the engine
         self._unknown: set[str] = set()  # held in the table at the last sweep, and not among the runs
         self._writer = GroupWriter()
         self._threads = ThreadPoolExecutor(max_workers=slots, thread_name_prefix="skill")
@@ -70,51 +72,93 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._models = models or build_switchboard(self._keep_circuit)
         self._ending = threading.Event()
+        self._ended = threading.Event()
         self._background: dict[tuple[background.Job, ...], Future[None]] = {}
         self.worker_id = ""
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Register, work until `stop` is set, then let runs finish for a moment and give the rest back."""
+    @property
+    def turned_at(self) -> float:
+        """When its loop last turned, by the monotonic clock."""
+        return self._last_tick
+
+    @property
+    def beat_at(self) -> float | None:
+        """When it last renewed its lease, by the monotonic clock; None before it is registered."""
+        return self._last_beat if self.worker_id else None
+
+    async def run(self, stop: asyncio.Event, hurry: asyncio.Event | None = None) -> None:
+        """Register, work until `stop` is set, then let runs finish for WORKER_DRAIN_SECONDS and give the rest back.
+
+        `hurry` ends the waiting.
+        """
         self._loop = asyncio.get_running_loop()
         self._writer.start()
         self.worker_id = await self._write(lambda: leases.register_worker(now=self._clock(), slots=self._slots))
         if is_configured():
             self._threads.submit(load_early, now=self._clock())
         engine.on_cancel(self._cancel_from_thread)
-        chores = [asyncio.create_task(chore) for chore in (self._beat(), self._sweep(), self._poll(), self._tick())]
-        threading.Thread(target=self._watch, args=(stop,), name="watchdog", daemon=True).start()
+        chores = [asyncio.create_task(chore) for chore in (self._beat(), self._sweep(stop), self._poll(), self._tick())]
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         try:
             await engine.backend().consume(self._run_next, slots=self._slots, stop=stop)
+            await self._let_finish(hurry or asyncio.Event())
         finally:
             self._ending.set()
             engine.off_cancel(self._cancel_from_thread)
-            for chore in chores:
-                chore.cancel()
+            for task in (*chores, *self._drains):
+                task.cancel()
             await self._wind_up()
 
     async def _run_next(self) -> bool:
-        """Claim the next task and see it through; False if none is due."""
+        """Claim the next task and see it through; False if none is due or no slot is free, whoever asks."""
+        run = await self._begin_next()
+        if run is None:
+            return False
+        await self._see_through(run)
+        return True
+
+    async def _begin_next(self) -> _Run | None:
+        """Claim the next task and begin its run, if a slot is free: one that is being claimed for is not."""
+        if len(self._runs) + self._claims >= self._slots:
+            return None
+        self._claims += 1
         try:
             lease = await claim(self._flow())
+            return None if lease is None else self._begin(lease)
         except Exception:  # a slot must outlive whatever stopped it from claiming
             log.exception("cannot claim", extra={"action": "worker.claim-failed"})
             await asyncio.sleep(SWEEP_SECONDS)
-            return False
-        if lease is None:
-            return False
-        await self._see_through(lease)
-        return True
+            return None
+        finally:
+            self._claims -= 1
 
-    async def _see_through(self, lease: Lease) -> None:
-        """Run a task apart from whoever waits for it, so that the engine's stop does not cut it off."""
+    def _begin(self, lease: Lease) -> _Run:
         opened = Opened()
         task = asyncio.create_task(run_task(lease, self._flow(), opened), name=lease.task_id)
-        self._runs[lease.task_id] = _Run(lease=lease, opened=opened, task=task)
+        self._runs[lease.task_id] = run = _Run(lease=lease, opened=opened, task=task)
+        return run
+
+    async def _fill_slots(self, stop: asyncio.Event) -> None:
+        """Run what is due though no message says so, each on a drain of its own: the broker may be gone.
+
+        One claim after the other, so that tasks that may not start yet cost a look a second and not one a slot.
+        """
+        while not stop.is_set() and (run := await self._begin_next()):
+            drain = asyncio.create_task(self._go_on_from(run, stop))
+            self._drains.add(drain)
+            drain.add_done_callback(self._drains.discard)
+
+    async def _go_on_from(self, run: _Run, stop: asyncio.Event) -> None:
+        await self._see_through(run)
+        await engine.drain(self._run_next, stop)
+
+    async def _see_through(self, run: _Run) -> None:
+        """Wait for the end of a run, apart from which it goes on, so that the engine's stop does not cut it off."""
         try:
-            await asyncio.wait([task])
+            await asyncio.wait([run.task])
         finally:
-            if task.done():
-                self._runs.pop(lease.task_id, None)
+            if run.task.done():
+                self._runs.pop(run.lease.task_id, None)
 
     def _flow(self) -> Flow:
         return Flow(
@@ -160,14 +204,14 @@ class Worker:
         for run in self._runs.values():
             run.task.cancel()
 
-    async def _sweep(self) -> None:
+    async def _sweep(self, stop: asyncio.Event) -> None:
         """Look after what no message tells: due tasks, dead workers, approvals that nobody answered."""
         while True:
             await self._chore(lambda: leases.reap(own=self.worker_id, now=self._clock()))
             await self._chore(lambda: [a.id for a in approvals.expire_due(self._clock())])
             await self._chore(lambda: [a.id for a in approvals.escalate_due(self._clock())])
             await self._chore(lambda: queue.wake_idle_workflows(now=self._clock()))
-            await self._chore(lambda: queue.sweep(now=self._clock(), limit=2 * self._slots))
+            await self._fill_slots(stop)
             await self._take_back_forgotten()
             await self._run_background()
             await asyncio.sleep(SWEEP_SECONDS)
@@ -234,20 +278,27 @@ class Worker:
             self._last_tick = time.monotonic()
             await asyncio.sleep(1)
 
-    def _watch(self, stop: asyncio.Event) -> None:
+    def _watch(self) -> None:
         """End the process if its loop is blocked so long that the lease is about to lapse.
 
         A blocked loop cannot cancel its own runs, and another worker is about to start them a second time.
         """
-        while not stop.is_set():
-            time.sleep(1)
-            if not stop.is_set() and time.monotonic() - self._last_tick > WATCHDOG_SECONDS:
+        while not self._ended.wait(1):
+            if time.monotonic() - self._last_tick > WATCHDOG_SECONDS:
                 log.critical("the worker's loop is blocked: ending the process", extra={"action": "worker.blocked"})
                 os._exit(70)
 
+    async def _let_finish(self, hurry: asyncio.Event) -> None:
+        """Wait for the runs under way; the lease is kept meanwhile, and switches and cancellations are heeded."""
+        self._ending.set()
+        if runs := [run.task for run in self._runs.values()]:
+            waiting = [asyncio.create_task(asyncio.wait(runs)), asyncio.create_task(hurry.wait())]
+            await asyncio.wait(waiting, timeout=settings.WORKER_DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            for task in waiting:
+                task.cancel()
+
     async def _wind_up(self) -> None:
-        if self._runs:
-            await asyncio.wait([run.task for run in self._runs.values()], timeout=STOP_GRACE_SECONDS)
+        self._ended.set()
         leftover = [run.task for run in self._runs.values()]
         for task in leftover:
             task.cancel()

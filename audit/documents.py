@@ -238,7 +238,10 @@ def ensure_indexes() -> None:
             except OperationFailure as error:
                 if error.code != _FORBIDDEN:
                     raise
-                logger.warning("the audit store's indexes are left to manage.py prepare with DATABASE_ARCHIVE_URL")
+                logger.warning(
+                    "the audit store's indexes are left to manage.py prepare with DATABASE_ARCHIVE_URL",
+                    extra={"action": "store.unprepared"},
+                )
 
 
 def list_missing_indexes() -> list[str]:

@@ -142,6 +142,8 @@ class EventType(StrEnum):
     WEBHOOK_DELETED = "webhook.deleted", bodies.WebhookDeleted, "it is told of nothing any more"
     WEBHOOK_RETRIED = "webhook.retried", bodies.WebhookResent, "a person had a delivery sent again"
     WEBHOOK_ABANDONED = "webhook.abandoned", bodies.WebhookAbandoned, "a delivery was given up"
+    ALERT_FIRED = "alert.fired", bodies.AlertMoved, "the monitoring told of an alert"
+    ALERT_RESOLVED = "alert.resolved", bodies.AlertMoved, "it told that the alert is over"
 
 
 TERMINAL_TASK_EVENTS = frozenset({EventType.TASK_SUCCEEDED, EventType.TASK_FAILED, EventType.TASK_CANCELLED})

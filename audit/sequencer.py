@@ -17,8 +17,9 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 from django.utils import timezone
 
-from audit import bell, ledger
+from audit import bell, ledger, tracing
 from audit.events import Event, EventType
+from audit.ids import new_id
 from audit.lease import (
     Clock,
     Lease,
@@ -44,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 _LINGER_SECONDS: Final = 0.02  # when busy: fewer, larger batches; when idle it would only cost visibility
 _BUSY_AFTER_STEPS: Final = 4
+_RETRY_SECONDS: Final = 1.0  # after a step that failed, since each is told of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,8 @@ class Sequencer:
         self._upkeep = Upkeep(lambda: self._lease is not None)
         self._told_fault: str | None = None
         self._shipper = Shipper(poll_seconds=poll_seconds, monotonic=monotonic)
+        self.stepped_at = monotonic()
+        self.step_fault = ""  # why the last step failed, empty if it did not
 
     def step(self) -> int:
         """Number at most 256 events and ship at most 256; return how many were moved on, 0 when idle or standing by.
@@ -110,7 +114,9 @@ class Sequencer:
             self._tell_fault(lease)
             shipped = ship()
         except LeaseLost:
-            logger.warning("audit sequencer %s: another has taken over", self._holder)
+            logger.warning(
+                "audit sequencer %s: another has taken over", self._holder, extra={"action": "sequencer.superseded"}
+            )
             self._lease = None
             return 0
         except BaseException:
@@ -184,7 +190,13 @@ class Sequencer:
         self._signer.look_back(self._seq)
         self._told_fault = None
         self._tell_shipper(lease)
-        logger.info("audit sequencer %s leads from event %d with fence %d", self._holder, self._seq, lease.fence)
+        logger.info(
+            "audit sequencer %s leads from event %d with fence %d",
+            self._holder,
+            self._seq,
+            lease.fence,
+            extra={"action": "sequencer.leads"},
+        )
         self._publisher.wake()
         return lease
 
@@ -197,6 +209,11 @@ class Sequencer:
         rows = ledger.read_unnumbered(limit=BATCH)
         if not rows:
             return 0
+        batch = {"orchestrator.events": len(rows), "orchestrator.seq": self._seq + 1}
+        with tracing.span("number_events", batch, trace=new_id()):
+            return self._number_rows(lease, rows)
+
+    def _number_rows(self, lease: Lease, rows: list[ledger.LedgerRow]) -> int:
         trees = list(self._tree.grow(_seal(rows, after=self._seq)))
         checkpoints = self._sign(trees)
         with write_transaction():
@@ -244,6 +261,8 @@ class Sequencer:
         return "; ".join(fault for fault in (self._signer.fault, self._publisher.fault) if fault)
 
     def _wait_seconds(self) -> float:
+        if self.step_fault:
+            return max(self._poll_seconds, _RETRY_SECONDS)
         if self._lease is None:
             return self._poll_seconds
         unsigned = self._signer.wait_seconds(self._seq, monotonic=self._monotonic())
@@ -251,13 +270,18 @@ class Sequencer:
 
     def _step_safely(self) -> int:
         """Number what there is; whatever goes wrong is logged, and tried again after a poll."""
+        fault = ""
         try:
             return self._step(lambda: 0)
         except DatabaseError:
-            logger.exception("audit sequencer: the ledger's database failed")
+            fault = "the ledger's database failed"
+            logger.exception("audit sequencer: %s", fault, extra={"action": "sequencer.store-failed"})
             close_old_connections()
         except Exception:
-            logger.exception("audit sequencer: a step failed")
+            fault = "its last step failed; the log says why"
+            logger.exception("audit sequencer: a step failed", extra={"action": "sequencer.failed"})
+        finally:
+            self.stepped_at, self.step_fault = self._monotonic(), fault
         return 0
 
     def _number_rest(self) -> None:
@@ -271,7 +295,10 @@ class Sequencer:
         try:
             self.release()
         except DatabaseError:
-            logger.warning("audit sequencer: the lease could not be handed back; it ends by itself")
+            logger.warning(
+                "audit sequencer: the lease could not be handed back; it ends by itself",
+                extra={"action": "sequencer.lease-kept"},
+            )
         connection.close()
 
 

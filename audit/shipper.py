@@ -120,10 +120,10 @@ class Shipper:
         except LeaseLost:
             self._numbered = None  # the sequencer says so too when it leads again
         except DatabaseError:
-            logger.exception("audit shipper: the ledger's database failed")
+            logger.exception("audit shipper: the ledger's database failed", extra={"action": "shipper.store-failed"})
             close_old_connections()
         except Exception:
-            logger.exception("audit shipper: a step failed")
+            logger.exception("audit shipper: a step failed", extra={"action": "shipper.failed"})
         return 0
 
     def _begin(self, numbered: Numbered) -> None:
@@ -145,7 +145,11 @@ class Shipper:
             self._note_fault(StoreState.AWAY, error, retry_seconds=self._back_off_seconds)
             return 0
         if self.state is not StoreState.OK:
-            logger.info("audit store answers; %d events wait for it", numbered.seq - self.shipped_seq)
+            logger.info(
+                "audit store answers; %d events wait for it",
+                numbered.seq - self.shipped_seq,
+                extra={"action": "shipper.recovered"},
+            )
         self.state, self.fault, self._back_off_seconds = StoreState.OK, "", 0.0
         return shipped
 
@@ -190,7 +194,7 @@ class Shipper:
         self._retry_at = self._monotonic() + retry_seconds
         self._reconciled_at = None
         if self.state is not state:
-            logger.error("audit store %s: %s", state, error)
+            logger.error("audit store %s: %s", state, error, extra={"action": "shipper.held-up"})
             if isinstance(error, StoreDiverged):
                 violations.labels(violation_type=error.problem.value).inc()
         self.state, self.fault = state, str(error)

@@ -69,7 +69,11 @@ def reconcile(*, head_seq: int, shipped_seq: int) -> tuple[int, int]:
         return reconcile(head_seq=head_seq, shipped_seq=shipped_seq)
     if whole < shipped_seq:
         violations.labels(violation_type=Problem.MISSING.value).inc()
-        logger.error("audit store lacks event %d, shipped before: sending it again", whole + 1)
+        logger.error(
+            "audit store lacks event %d, shipped before: sending it again",
+            whole + 1,
+            extra={"action": "shipper.resent"},
+        )
     return whole, highest
 
 

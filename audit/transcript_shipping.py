@@ -47,7 +47,12 @@ class TranscriptShipper:
         with open_store(TranscriptDocument, seconds=PATIENT) as collection:
             held = collection.estimated_document_count()
         if held < shipped and self._looked_to is None:
-            logger.error("audit store holds %d of %d transcript entries: sending the others again", held, shipped)
+            logger.error(
+                "audit store holds %d of %d transcript entries: sending the others again",
+                held,
+                shipped,
+                extra={"action": "transcripts.resent"},
+            )
             self._looked_to = 0
 
     def _search(self) -> int:

@@ -9,6 +9,7 @@ from agents.money.views import Budget
 from agents.switches import api as switches
 from agents.transcript.api import TaskTranscript
 from audit.exploring.api import AuditEventList
+from orchestrator_site.alerts.api import AlertCollection
 from orchestrator_site.health import DeepHealth
 from orchestrator_site.schema import SchemaView, show_docs, show_schema_file
 from orchestrator_site.webhooks import api as webhooks
@@ -24,6 +25,7 @@ DELIVERY = r"^webhooks/deliveries/(?P<delivery_id>[a-zA-Z0-9._-]{1,64})"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("health/deep", DeepHealth.as_view()),
+    path("alerts", AlertCollection.as_view()),
     path("agents", fleet.AgentCollection.as_view()),
     re_path(r"^agents/(?P<agent_id>[a-zA-Z0-9._-]{1,64})$", fleet.AgentDetail.as_view()),
     re_path(r"^agents/(?P<agent_id>[a-zA-Z0-9._-]{1,64})/status$", switches.AgentSwitch.as_view()),

@@ -20,6 +20,7 @@ from agents.redaction import MIN_SECRET_LENGTH, find_problem
 
 TAG = "orchestrator"
 MIN_SECRET_CHARS = 32
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 OWN_NETWORKS = tuple(map(ip_network, ("127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10", "fd00:ec2::/32")))
 
 
@@ -56,6 +57,35 @@ def check_engine_and_state(app_configs: Sequence[AppConfig] | None, **_: Any) ->
     if not sqlite and not settings.REDIS_URL:
         hint = "Set REDIS_URL if web and worker are to run as processes of their own."
         yield Caution("PostgreSQL without Redis serves one process only", hint=hint, id="orchestrator.W002")
+
+
+@register(TAG)
+def check_shared_keys(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[CheckMessage]:
+    """Where processes share their work, a key that one of them has made for itself is unknown to those elsewhere."""
+    if not settings.REDIS_URL:
+        return
+    if not settings.SECRET_KEY_IS_GIVEN:
+        what = "processes share their work, but SECRET_KEY is made in each state folder: sessions hold in one of them"
+        hint = "Give all the same with SECRET_KEY_FILE; until then let them share the state folder."
+        yield Caution(what, hint=hint, id="orchestrator.W020")
+    if settings.AUDIT_KEY_FILE.exists() and not settings.AUDIT_SIGNING_KEY:
+        what = "processes share their work, but the key that signs checkpoints was made in this state folder"
+        hint = "Give sequencer and standby this key with AUDIT_SIGNING_KEY_FILE; a standby elsewhere signs nothing."
+        yield Caution(what, hint=hint, id="orchestrator.W021")
+
+
+@register(TAG)
+def check_proxy(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[CheckMessage]:
+    """What stands between the people and this process decides which forms are taken, and where links lead."""
+    if settings.HTTPS_ONLY and not settings.FORWARDED_ALLOW_IPS:
+        what = "HTTPS_ONLY is set, but no proxy is believed that says so: forms sent over https are refused (403)"
+        hint = "Set FORWARDED_ALLOW_IPS to the address of the proxy that ends TLS."
+        yield Caution(what, hint=hint, id="orchestrator.W022")
+    names = {name for name in settings.ALLOWED_HOSTS if "." in name} - LOOPBACK  # without a dot: a container's own
+    if names and urlsplit(settings.CONSOLE_URL).hostname in LOOPBACK:
+        what = "the console has other names than this machine's, but links in webhooks lead to CONSOLE_URL on loopback"
+        hint = "Set CONSOLE_URL to the address that people open, such as https://orchestrator.example.com."
+        yield Caution(what, hint=hint, id="orchestrator.W023")
 
 
 @register(TAG)

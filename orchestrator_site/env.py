@@ -8,7 +8,7 @@ from datetime import date
 from decimal import Decimal
 from ipaddress import ip_network
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -78,6 +78,19 @@ def read_url(name: str) -> str:
     if text and (urlsplit(text).scheme not in {"http", "https"} or not urlsplit(text).hostname):
         raise ImproperlyConfigured(f"{name} is not an http or https address")
     return text
+
+
+def read_address(name: str, *, completed_by: str) -> str:
+    """Return a server's address, with the password of the variable `completed_by` where the address has none.
+
+    So an address may stand in a file that everybody reads, and its password in one that they do not.
+    """
+    address, secret = read_text(name), read_text(completed_by)
+    parts = urlsplit(address)
+    if not address or not secret or parts.password:
+        return address
+    user, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user}:{quote(secret, safe='')}@{host}").geturl()
 
 
 def read_networks(name: str) -> list[str]:
@@ -185,6 +198,8 @@ def parse_database_url(url: str, *, default_path: Path) -> dict[str, object]:
         "PORT": str(parts.port or ""),
         "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,
+        # A server that is there no more, and does not say so, is given up before a worker's lease runs out.
+        "OPTIONS": {"connect_timeout": 5, "tcp_user_timeout": 10_000},
     }
 
 

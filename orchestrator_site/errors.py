@@ -30,6 +30,7 @@ from orchestrator_site.exceptions import (
     DeliveryNotFound,
     NameTaken,
     SubscriptionNotFound,
+    TooManyAlerts,
     TooManyWebhooks,
 )
 from orchestrator_site.logs import get_request_id
@@ -76,6 +77,7 @@ TABLE: Final[dict[type[BaseException], Entry]] = {
     BodyInvalid: (HTTPStatus.UNPROCESSABLE_ENTITY, None, None),
     NameTaken: (HTTPStatus.CONFLICT, None, None),
     TooManyWebhooks: (HTTPStatus.CONFLICT, None, None),
+    TooManyAlerts: (HTTPStatus.CONFLICT, None, None),
     SubscriptionNotFound: (HTTPStatus.NOT_FOUND, None, None),
     DeliveryNotFound: (HTTPStatus.NOT_FOUND, None, None),
     DeliveryBusy: (HTTPStatus.CONFLICT, None, None),

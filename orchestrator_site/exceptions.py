@@ -13,6 +13,7 @@ SiteError
 ├── ViewRefused        a view of a list that cannot be kept
 ├── NameTaken          there is a webhook of that name: 409
 ├── TooManyWebhooks    there are as many as there may be: 409
+├── TooManyAlerts      more alerts fire than are kept: 409
 ├── SubscriptionNotFound, DeliveryNotFound  no such webhook or delivery: 404
 ├── DeliveryBusy       it is being sent at this moment: 409
 ├── FigureUnread       a figure of the system page could not be read; its last good one stays
@@ -92,6 +93,15 @@ class TooManyWebhooks(SiteError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"There are {limit} webhooks already, as many as there may be. Delete one first.")
+
+
+class TooManyAlerts(SiteError):
+    """More alerts fire than are kept; none of the notice's was."""
+
+    code = "too_many_alerts"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"Over {limit:,} alerts would fire, more than are kept. Nothing of this notice was kept.")
 
 
 class SubscriptionNotFound(SiteError):

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from orchestrator_site.draining import is_draining
 from orchestrator_site.logs import get_request_id
 from orchestrator_site.middleware import AsgiApp, Message, Receive, Scope, Send
 
@@ -62,6 +63,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     @override
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        if is_draining() and self.cycle is not None:
+            self.cycle.keep_alive = False  # the next request goes over a connection to somebody who stays
         self._in_head = False
         self._stop_waiting()
 

@@ -27,11 +27,13 @@ from agents.models import Worker
 from agents.providers.vendors import list_configured
 from audit.status import LedgerStatus, check_store, get_ledger_status
 from audit.wire import format_at
+from orchestrator_site.draining import LEAVING, is_draining
 from orchestrator_site.errors import answer_problem, make_problem
 from toolgate.reading import WireModel, read_query
 
 STORE_FRESH_SECONDS: Final = 2.0
 REDIS_TIMEOUT_SECONDS: Final = 1.0
+LATE_SECONDS: Final = 3.0  # a look that lasts longer has found no answer so far
 
 
 # --- probes ---------------------------------------------------------------------------------------------------
@@ -47,7 +49,8 @@ class Reading:
 class Probe:
     """Looks at one dependency, at most once in `fresh_seconds` and never twice at a time.
 
-    A dead store takes its time to be found dead, so those who ask meanwhile are told what was found last.
+    A dead store takes its time to be found dead, so those who ask meanwhile are told what was found last; of one that
+    hangs, that it does not answer.
     """
 
     def __init__(self, check: Callable[[], str], *, fresh_seconds: float = 0.0) -> None:
@@ -55,6 +58,7 @@ class Probe:
         self._fresh_seconds = fresh_seconds
         self._lock = threading.Lock()
         self._last: Reading | None = None
+        self._began_at = 0.0  # the newest look, by the monotonic clock
         self.last_good_at: datetime | None = None
 
     def read(self) -> Reading:
@@ -63,14 +67,20 @@ class Probe:
         if last is not None and time.monotonic() - last.read_at < self._fresh_seconds:
             return last
         if not self._lock.acquire(blocking=last is None):
-            return last  # type: ignore[return-value]  # only a look that found something need not wait
+            return self._tell_meanwhile(last)  # type: ignore[arg-type]  # only a first look is waited for
         try:
             return self._look()
         finally:
             self._lock.release()
 
+    def _tell_meanwhile(self, last: Reading) -> Reading:
+        waited = time.monotonic() - self._began_at
+        if last.fault or waited <= LATE_SECONDS:
+            return last
+        return Reading(fault=f"no answer for {waited:.0f} s", latency_seconds=waited, read_at=last.read_at)
+
     def _look(self) -> Reading:
-        started = time.monotonic()
+        self._began_at = started = time.monotonic()
         fault = self._check()
         ended = time.monotonic()
         self._last = Reading(fault=fault, latency_seconds=ended - started, read_at=ended)
@@ -130,36 +140,58 @@ def show_health(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"status": "healthy", "timestamp": format_at(datetime.now(UTC))})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """Whether orders can be taken; `lack` says in a sentence why not, empty if they can."""
+
+    lack: str
+    agents: int
+    skills: int
+    degraded: list[str]
+
+    def describe(self) -> dict[str, Any]:
+        """Return the members of the answer."""
+        told = {"agents": self.agents, "skills": self.skills, "degraded": self.degraded}
+        return {"ready": not self.lack, **told}
+
+
 @login_not_required
 @require_safe
 def show_ready(request: HttpRequest) -> HttpResponse:
-    """Answer whether orders can be taken: 200, or 503 with the same members in a problem document.
+    """Answer whether orders can be taken: 200, or 503 with the same members in a problem document."""
+    found = find_readiness()
+    if not found.lack:
+        return JsonResponse(found.describe())
+    code = "draining" if found.lack == LEAVING else "not_ready"
+    return answer_problem(make_problem(HTTPStatus.SERVICE_UNAVAILABLE, code, found.lack, **found.describe()))
+
+
+def find_readiness() -> Readiness:
+    """Say whether orders can be taken.
 
     Without the audit store they can, up to a limit of waiting events; without the relational store, or with no
-    agent in it, they cannot.
+    agent in it, they cannot. A process that is about to end answers what it is asked, and asks to be left out.
     """
     skills = len(registry.list_skills())
     try:
         status, agents = get_ledger_status(), len(registry.list_agents())
     except DatabaseError:
-        return _not_ready("The relational store does not answer.", agents=0, skills=skills, degraded=["state_store"])
-    degraded = ["audit_store"] if is_store_away(status) else []
+        lack = "The relational store does not answer."
+        return Readiness(lack=lack, agents=0, skills=skills, degraded=["state_store"])
+    degraded = ["audit_store"] if status.over_limit or is_store_away(status) else []
+    lack = ""
     if status.over_limit:
-        detail = f"{status.waiting:,} events wait for the audit store: too many to take a new task."
-        return _not_ready(detail, agents=agents, skills=skills, degraded=["audit_store"])
-    if not agents:
-        return _not_ready("There are no agents: the fleet is not seeded.", agents=0, skills=skills, degraded=degraded)
-    return JsonResponse({"ready": True, "agents": agents, "skills": skills, "degraded": degraded})
+        lack = f"{status.waiting:,} events wait for the audit store: too many to take a new task."
+    elif not agents:
+        lack = "There are no agents: the fleet is not seeded."
+    elif is_draining():
+        lack = LEAVING
+    return Readiness(lack=lack, agents=agents, skills=skills, degraded=degraded)
 
 
 def is_store_away(status: LedgerStatus) -> bool:
     """Say whether events do not reach the audit store, or cannot be read from it."""
     return status.is_stalled or bool(store_probe.read().fault)
-
-
-def _not_ready(detail: str, *, agents: int, skills: int, degraded: list[str]) -> HttpResponse:
-    more = {"ready": False, "agents": agents, "skills": skills, "degraded": degraded}
-    return answer_problem(make_problem(HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", detail, **more))
 
 
 # --- /api/health/deep -----------------------------------------------------------------------------------------

@@ -4,15 +4,22 @@ Secrets are taken out of every line: an error's text may quote what a provider, 
 """
 
 import logging
+import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
-from typing import Any, override
+from types import TracebackType
+from typing import Any, Final, override
 
 import orjson
 
 from agents.border import find_redactor
+
+log = logging.getLogger(__name__)
+
+SERVICES: Final = frozenset({"serve", "demo", "worker", "sequencer", "prepare"})  # whose output a machine collects
 
 _context: ContextVar[Mapping[str, str]] = ContextVar("log_context", default={})  # noqa: B039  (never changed in place)
 
@@ -37,6 +44,26 @@ def get_request_id() -> str:
     return _context.get().get("request_id", "")
 
 
+def log_crashes() -> None:
+    """Make a line of what would be a traceback: an exception that ends this process or a thread, and warnings."""
+    sys.excepthook = _log_crash
+    threading.excepthook = _log_thread
+    logging.captureWarnings(True)
+
+
+def _log_crash(type_: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if issubclass(type_, KeyboardInterrupt):
+        return
+    crash = (type_, error, traceback)
+    log.critical("the process crashed: %s", type_.__name__, exc_info=crash, extra={"action": "process.crashed"})
+
+
+def _log_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None and not issubclass(args.exc_type, SystemExit):
+        crash = (args.exc_type, args.exc_value, args.exc_traceback)
+        log.critical("a thread crashed", exc_info=crash, extra={"action": "thread.crashed"})
+
+
 class JsonFormatter(logging.Formatter):
     """Write a record as one line of JSON: what `extra` names is added, what cannot be JSON becomes text."""
 
@@ -48,7 +75,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
-            "action": extra.pop("action", ""),
+            "action": extra.pop("action", record.name),  # a library's lines go by its logger's name
             **_context.get(),
             **{variable.name: value for variable, value in copy_context().items() if variable.name in _FOUND_BY_NAME},
             **extra,

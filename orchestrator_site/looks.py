@@ -76,7 +76,14 @@ WEBHOOK_LOOKS: dict[str, Look] = {
     "active": ("Active", "allow", "tick"),
     "paused": ("Paused", "quiet", "pause"),
 }
+ALERT_LOOKS: dict[str, Look] = {
+    "critical": ("Critical", "deny", "failed"),
+    "warning": ("Warning", "ask", "alert"),
+    "info": ("Information", "quiet", "info"),
+    "": ("Not said", "quiet", "dash"),
+}
 LOOKS: dict[str, dict[str, Look]] = {
+    "alert": ALERT_LOOKS,
     "task": TASK_LOOKS,
     "decision": DECISION_LOOKS,
     "approval": APPROVAL_LOOKS,
@@ -123,6 +130,8 @@ EVENT_LOOKS: tuple[tuple[str, str, str], ...] = (
     ("budget.crossed", "ask", "coin"),
     ("budget.", "quiet", "coin"),
     ("token.", "block", "key"),
+    ("alert.fired", "deny", "alert"),
+    ("alert.resolved", "allow", "tick"),
     ("webhook.abandoned", "ask", "alert"),
     ("webhook.", "block", "out"),
     ("user.", "quiet", "key"),

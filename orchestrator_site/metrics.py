@@ -8,7 +8,6 @@ count into files of one folder, and each answers for all.
 import asyncio
 import os
 import re
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
@@ -16,46 +15,21 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import close_old_connections
-from django.utils import timezone
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from agents import circuits, registry
-from agents.models import Task
-from agents.money.costs import refresh_cost_gauges
-from agents.providers.vendors import list_configured
-from agents.states import TaskState
 from audit.access import Refusal
-from audit.status import get_checkpoint_status, get_ledger_status
 from orchestrator_site.front import send_body, send_problem
 from orchestrator_site.middleware import Receive, Scope, Send
-from orchestrator_site.webhooks.delivering import count_pending
-from orchestrator_site.webhooks.metrics import pending as pending_webhooks
-from toolgate.queries import refresh_gauges
+from orchestrator_site.observing import gauges
 
-ACTIVE_TASKS = Gauge(
-    "agent_active_tasks", "Tasks that a worker is running now.", ["agent"], multiprocess_mode="mostrecent"
-)
 _PID = re.compile(r"_(\d+)\.db$")
 
 
 def render_metrics() -> bytes:
     """Return everything that is measured, in Prometheus' text format."""
-    _refresh_from_store()
+    gauges.refresh()
     return generate_latest(find_registry())
-
-
-def _refresh_from_store() -> None:
-    agent_ids = [agent.id for agent in registry.list_agents()]
-    running = Counter(Task.objects.filter(state=TaskState.RUNNING).values_list("agent_id", flat=True))
-    for agent_id in agent_ids:
-        ACTIVE_TASKS.labels(agent=agent_id).set(running[agent_id])
-    refresh_gauges(agent_ids)
-    circuits.refresh_gauges(list_configured())
-    refresh_cost_gauges(agent_ids, now=timezone.now())
-    pending_webhooks.set(count_pending())
-    get_ledger_status()  # sets the lag
-    get_checkpoint_status()  # sets up to where the log is signed and filed
 
 
 def find_registry() -> CollectorRegistry:

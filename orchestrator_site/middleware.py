@@ -14,8 +14,10 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import add_never_cache_headers
 
+from audit import tracing
 from audit.context import acting, name_actor
 from audit.ids import new_id
+from audit.tracing import read_parent
 from orchestrator_site.logs import log_context
 from orchestrator_site.people.profiles import read_profile
 from orchestrator_site.people.zones import showing_in
@@ -25,6 +27,7 @@ log = logging.getLogger(__name__)
 HEADER = "X-Request-Id"
 _RAW_HEADER = HEADER.lower().encode()
 _META = "HTTP_X_REQUEST_ID"
+UNTRACED = frozenset({"/health", "/ready"})
 _SANE = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 type Scope = MutableMapping[str, Any]
@@ -75,10 +78,25 @@ class RequestIdMiddleware:
         request_id = choose_request_id(request.META.get(_META))
         request.request_id = request_id  # type: ignore[attr-defined]
         started = time.perf_counter()
-        with log_context(request_id=request_id), acting(trace_id=request_id):
-            response = self.get_response(request)
+        trace_id, parent_id = read_parent(request.META.get("HTTP_TRACEPARENT"))
+        with log_context(request_id=request_id), acting(trace_id=trace_id or request_id):
+            response = self._answer(request, request_id=request_id, parent_id=parent_id)
             _log_answer(request, response, seconds=time.perf_counter() - started)
         response[HEADER] = request_id
+        return response
+
+    def _answer(self, request: HttpRequest, *, request_id: str, parent_id: str) -> HttpResponse:
+        """Answer within a span that is named by the route, which is known afterwards; probes have none."""
+        if not tracing.is_on() or request.path in UNTRACED:
+            return self.get_response(request)
+        attributes = {"http.request.method": str(request.method), "orchestrator.request.id": request_id}
+        with tracing.span(f"{request.method}", attributes, kind="server", parent_id=parent_id) as span:
+            response = self.get_response(request)
+            route = f"/{request.resolver_match.route}" if request.resolver_match else ""
+            span.rename(f"{request.method} {route}".rstrip())
+            span.tell({"http.route": route, "http.response.status_code": response.status_code})
+            if response.status_code >= 500:
+                span.fail(str(response.status_code))
         return response
 
 

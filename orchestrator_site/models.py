@@ -1,12 +1,13 @@
-"""API tokens, saved views, how the console looks to a person, what webhooks keep. Users and groups are Django's."""
+"""API tokens, saved views, looks of the console, what webhooks and alerts keep. Users and groups are Django's."""
 
 from django.conf import settings
 from django.db import models
 
 from audit.fields import JsonText
+from orchestrator_site.alerts.models import Alert
 from orchestrator_site.webhooks.models import WebhookAttempt, WebhookDelivery, WebhookState, WebhookSubscription
 
-__all__ = ["ApiToken", "WebhookAttempt", "WebhookDelivery", "WebhookState", "WebhookSubscription"]
+__all__ = ["Alert", "ApiToken", "WebhookAttempt", "WebhookDelivery", "WebhookState", "WebhookSubscription"]
 
 
 class ApiToken(models.Model):

@@ -9,10 +9,12 @@ import logging
 import os
 import socket
 import threading
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import override
+from typing import TYPE_CHECKING, Final, override
 
 import uvloop
 from django.conf import settings
@@ -21,12 +23,30 @@ from django.utils import timezone
 
 from orchestrator_site.embedded import EmbeddedMongo, EmbeddedMongoFailed
 
+if TYPE_CHECKING:
+    from agents.worker import Worker
+    from audit.sequencer import Sequencer
+
 log = logging.getLogger(__name__)
 
+SILENT_SECONDS: Final = 20.0  # a loop that has not turned for so long is stuck; a worker's lease is 30 s
+STUCK_SECONDS: Final = 300.0  # a step of the sequencer waits for its store, which is no fault of the process
+END_SECONDS = 2.0
 RESTART_SECONDS = 1.0
 PROBE_SECONDS = 2.0
 PROBE_TIMEOUT_MS = 3_000
 PROBES_BEFORE_RESTART = 3
+
+
+def find_silence(name: str, turned_at: float, *, patience: float = SILENT_SECONDS) -> list[str]:
+    """Return the fault of a loop that last turned at `turned_at` of the monotonic clock, none if it turns."""
+    silent = time.monotonic() - turned_at
+    return [f"{name} has not moved for {silent:.0f} s"] if silent > patience else []
+
+
+def find_stuck(sequencer: "Sequencer") -> list[str]:
+    """Return the fault of a sequencer that does not come back from a step, none if it steps."""
+    return find_silence("the sequencer", sequencer.stepped_at, patience=STUCK_SECONDS)
 
 
 class Part(ABC):
@@ -44,6 +64,10 @@ class Part(ABC):
     def start(self) -> None:
         """Begin, and return at once."""
         self._thread.start()
+
+    def find_faults(self) -> list[str]:
+        """Return why the part must be taken for dead, none if it is alive; touches nothing but memory."""
+        return []
 
     def stop(self) -> None:
         """Ask the part to end, and return at once."""
@@ -65,6 +89,17 @@ class Part(ABC):
         connection.close()
 
 
+@contextmanager
+def running(part: Part) -> Iterator[None]:
+    """Have a part run meanwhile, beside what a command does itself."""
+    part.start()
+    try:
+        yield
+    finally:
+        part.stop()
+        part.join(END_SECONDS)
+
+
 class WorkerPart(Part):
     """The worker, on an event loop of its own. `alone`: no other process may hold this store's tasks."""
 
@@ -73,6 +108,12 @@ class WorkerPart(Part):
         self._alone = alone
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._hurry: asyncio.Event | None = None
+        self._worker: Worker | None = None
+
+    @override
+    def find_faults(self) -> list[str]:
+        return find_silence("the worker's loop", self._worker.turned_at) if self._worker else []
 
     @override
     def work(self) -> None:
@@ -86,14 +127,15 @@ class WorkerPart(Part):
     async def _work(self) -> None:
         from agents.worker import Worker
 
-        self._stop = asyncio.Event()
+        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
         if self.stopping.is_set():
             return
+        self._worker = Worker(slots=settings.MAX_AGENTS)
         try:
-            await Worker(slots=settings.MAX_AGENTS).run(self._stop)
+            await self._worker.run(self._stop, self._hurry)
         finally:
-            self._loop = None
+            self._loop = self._worker = None
 
     @override
     def stop(self) -> None:
@@ -102,6 +144,12 @@ class WorkerPart(Part):
         if loop is not None and stop is not None:
             loop.call_soon_threadsafe(stop.set)
 
+    def hurry(self) -> None:
+        """Have it wait no longer for the runs that are still going on."""
+        loop, hurry = self._loop, self._hurry
+        if loop is not None and hurry is not None:
+            loop.call_soon_threadsafe(hurry.set)
+
 
 class SequencerPart(Part):
     """The sequencer. `alone`: take the lease over at once, since whoever held it is dead."""
@@ -109,15 +157,23 @@ class SequencerPart(Part):
     def __init__(self, *, alone: bool) -> None:
         super().__init__("sequencer")
         self._alone = alone
+        self._sequencer: Sequencer | None = None
+
+    @override
+    def find_faults(self) -> list[str]:
+        return find_stuck(self._sequencer) if self._sequencer else []
 
     @override
     def work(self) -> None:
         from audit.live.doorbell import ring_through_redis
         from audit.sequencer import Sequencer
 
-        holder = f"{socket.gethostname()}:{os.getpid()}"
-        with ring_through_redis():
-            Sequencer(holder, steal=self._alone).run_forever(self.stopping)
+        self._sequencer = Sequencer(f"{socket.gethostname()}:{os.getpid()}", steal=self._alone)
+        try:
+            with ring_through_redis():
+                self._sequencer.run_forever(self.stopping)
+        finally:
+            self._sequencer = None
 
     @override
     def stop(self) -> None:

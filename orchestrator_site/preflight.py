@@ -63,8 +63,11 @@ def claim(*, host: str, web_only: bool) -> Claim:
     Raises: PreflightError, ImproperlyConfigured.
     """
     check_platform()
+    embedded = not web_only and not read_text("DATABASE_URL")
     if web_only:
         _check_stores()
+    if embedded:
+        _check_embedded()
     var = Path(os.environ.get("ORCHESTRATOR_VAR") or BASE_DIR / "var").absolute()
     prepare_folder(var)
     lock = None if web_only else lock_folder(var)
@@ -74,7 +77,6 @@ def claim(*, host: str, web_only: bool) -> Claim:
     address = f"http://{shown}:{listener.getsockname()[1]}"
     if lock is not None:
         os.pwrite(lock, f"process {os.getpid()} at {address}".encode(), 0)
-    embedded = not web_only and not read_text("DATABASE_URL")
     return Claim(var=var, listener=listener, address=address, web_only=web_only, embedded_mongodb=embedded, lock=lock)
 
 
@@ -95,6 +97,17 @@ def _check_stores() -> None:
         raise PreflightError(f"--only web shares its stores with other processes: set {', '.join(missing)}")
 
 
+def _check_embedded() -> None:
+    """Refuse at once, as in an image, which holds no such server: not after the stores were migrated."""
+    from orchestrator_site.embedded import EmbeddedMongoFailed, find_program
+
+    if not os.environ.get("EMBEDDED_MONGODB_COMMAND"):
+        try:
+            find_program()
+        except EmbeddedMongoFailed as error:
+            raise PreflightError(str(error)) from error
+
+
 def prepare_folder(var: Path) -> None:
     """Make the state folder, for its owner only, and see that it can be written.
 
@@ -105,7 +118,7 @@ def prepare_folder(var: Path) -> None:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe = var / "run" / f".probe.{os.getpid()}"
         probe.write_bytes(b"")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # of a shared folder: in containers, processes have the same number
     except OSError as error:
         raise PreflightError(
             f"{var} cannot be written ({error.strerror}): make it writable, or name another with ORCHESTRATOR_VAR"
@@ -143,7 +156,7 @@ def find_holder(var: Path) -> str:
     return ""
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, setting: str = "PORT") -> socket.socket:
     """Return a socket that listens on `port`; 0 takes any that is free.
 
     Raises: PreflightError.
@@ -157,5 +170,5 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         why = error.strerror if isinstance(error, OSError) else str(error)
-        raise PreflightError(f"port {port} on {host} cannot be used ({why}): free it, or set PORT") from error
+        raise PreflightError(f"port {port} on {host} cannot be used ({why}): free it, or set {setting}") from error
     return listener

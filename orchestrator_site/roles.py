@@ -31,6 +31,7 @@ class Permission(StrEnum):
     BUDGET_WRITE = "budget:write"
     WEBHOOKS_READ = "webhooks:read"
     WEBHOOKS_WRITE = "webhooks:write"  # and see the secret that signs the callbacks of tasks
+    ALERTS_WRITE = "alerts:write"  # for Alertmanager's token: tell what fires
     METRICS_READ = "metrics:read"
     SYSTEM_READ = "system:read"  # hosts, folders and versions; whether all is well is on the overview for everybody
     USERS_WRITE = "users:write"

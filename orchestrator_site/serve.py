@@ -1,7 +1,7 @@
 """One process: the web server in front, worker, sequencer and the embedded MongoDB behind it.
 
 Order matters at both ends. The database that the others write to starts first and stops last; the web server
-is ready only when the rest is there, and the first to go.
+is ready only when the rest is there, and the first to go: it says so, answers for a while, and then takes no more.
 """
 
 import asyncio
@@ -19,28 +19,32 @@ from typing import NoReturn, override
 
 import uvicorn
 import uvloop
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
-from orchestrator_site import stores
+from orchestrator_site import draining, stores
+from orchestrator_site.draining import end_process
 from orchestrator_site.front import BoundedHttpProtocol, BoundedSocketProtocol
 from orchestrator_site.launch import Launch
-from orchestrator_site.parts import MongodbPart, Part, SequencerPart, WebhooksPart, WorkerPart
+from orchestrator_site.observing.port import open_port
+from orchestrator_site.observing.standing import Standing, find_lack_of_web
+from orchestrator_site.parts import MongodbPart, Part, SequencerPart, WebhooksPart, WorkerPart, find_silence
 from orchestrator_site.preflight import Claim, PreflightError
 from orchestrator_site.welcome import welcome
 
 log = logging.getLogger(__name__)
 
 MONGODB_START_SECONDS = 20.0
-REQUESTS_GRACE_SECONDS = 1  # how long answers under way may still take
-STOP_SECONDS = 4.7  # all of it; then the process ends whatever is still running
+END_SECONDS = 2.7  # for what comes after the last answer and the last run; then the process ends whatever still goes on
+STREAMS_LOOK_SECONDS = 0.05
 MAX_CONNECTIONS = 1_000
 
 
 def serve(launch: Launch, *, more: Sequence[Part] = ()) -> NoReturn:
     """Prepare the stores, run the server and `more` parts until it is told to stop, and end the process."""
-    server = Server(launch.claim, mongodb=launch.mongodb, more=more)
     try:
+        server = Server(launch.claim, mongodb=launch.mongodb, more=more)
         server.run(prepare_stores=lambda: prepare_stores(launch.claim), on_ready=lambda: welcome(launch))
     except (PreflightError, ImproperlyConfigured) as error:
         print(f"serve: {error}", file=sys.stderr)  # noqa: T201
@@ -68,6 +72,12 @@ class WebServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self.turned_at = time.monotonic()
+
+    @override
+    async def on_tick(self, counter: int) -> bool:
+        self.turned_at = time.monotonic()
+        return await super().on_tick(counter)
 
     @override
     @contextlib.contextmanager
@@ -78,6 +88,15 @@ class WebServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         await asyncio.to_thread(self._on_ready)
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more, and let answers end; sockets are closed by uvicorn with 1012, streams between two events."""
+        ending = asyncio.create_task(end_streams())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
 
 
 class Server:
@@ -90,9 +109,10 @@ class Server:
         self._parts: list[Part] = []
         if not claim.web_only:
             self._parts = [WorkerPart(alone=alone), WebhooksPart(alone=alone), SequencerPart(alone=alone)]
-        self._parts += more
+        self._parts += [*more, *open_port(Standing(find_faults=self._find_faults, find_lack=find_lack_of_web))]
         self._web: WebServer | None = None
         self._stopping = False
+        self._drain_seconds = settings.SHUTDOWN_DRAIN_SECONDS
 
     def run(self, *, prepare_stores: Callable[[], None], on_ready: Callable[[], None]) -> None:
         """Serve until SIGTERM, Ctrl-C or the terminal's end, then wind everything up.
@@ -107,6 +127,10 @@ class Server:
             self._serve(on_ready)
         finally:
             self._wind_up()
+
+    def _find_faults(self) -> list[str]:
+        web = find_silence("the web server's loop", self._web.turned_at) if self._web else []
+        return [*web, *(fault for part in self._parts for fault in part.find_faults())]
 
     def _start_parts(self) -> None:
         if self._mongodb and (failure := self._mongodb.wait_until_started(MONGODB_START_SECONDS)):
@@ -123,20 +147,49 @@ class Server:
             runner.run(self._web.serve(sockets=[self._claim.listener]))
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal: worker and webhooks may begin to wind up while the last answers are given."""
+        """Stop; only a first SIGTERM is given time to drain: a person, or who asks twice, waits for nothing."""
+        if self._stopping or self._web is None or number != signal.SIGTERM:
+            self._drain_seconds = 0
         if not self._stopping:
-            self._stopping = True
-            threading.Thread(target=_end_late, name="deadline", daemon=True).start()
+            self._begin_to_stop()
+        else:
+            self._worker_hurries()
+        if not self._drain_seconds:
+            self._take_no_more()
+
+    def _begin_to_stop(self) -> None:
+        self._stopping = True
+        draining.announce()
+        draining.end_within(self._find_limit())
+        for part in self._parts:
+            if isinstance(part, WorkerPart | WebhooksPart):  # they begin nothing more while the last answers are given
+                part.stop()
+        if self._drain_seconds:
+            timer = threading.Timer(self._drain_seconds, self._take_no_more)
+            timer.daemon = True
+            timer.start()
+
+    def _find_limit(self) -> float:
+        """Return how many seconds the end may take, all of it."""
+        answers = self._drain_seconds + settings.SHUTDOWN_GRACE_SECONDS
+        runs = 0 if self._claim.web_only else settings.WORKER_DRAIN_SECONDS
+        return max(answers, runs) + END_SECONDS
+
+    def _worker_hurries(self) -> None:
+        for part in self._parts:
+            if isinstance(part, WorkerPart):
+                part.hurry()
+
+    def _take_no_more(self) -> None:
         if self._web:
             self._web.should_exit = True
-        for part in self._parts[:2]:
-            part.stop()
 
     def _wind_up(self) -> None:
         started = time.monotonic()
+        limit = self._find_limit()
         for part in self._parts:  # the worker before the sequencer, which has its last events to number
             part.stop()
-            if not part.join(STOP_SECONDS):
+            if not part.join(limit):
                 log.error("%s did not stop in time", part.name, extra={"action": "serve.part-late"})
         if self._mongodb:
             self._mongodb.stop_server(timeout_seconds=1.0)
@@ -144,19 +197,13 @@ class Server:
             log.info("stopped", extra={"action": "serve.stopped", "seconds": round(time.monotonic() - started, 2)})
 
 
-def _end_late() -> None:
-    """End the process when its time is up; the kernel ends the embedded MongoDB with it, and nothing is lost."""
-    time.sleep(STOP_SECONDS)
-    log.critical("not everything stopped in time", extra={"action": "serve.cut-off"})
-    end_process(1)
+async def end_streams() -> None:
+    """End event streams, also those that begin meanwhile, until cancelled."""
+    from audit.live.streams import end_open_streams
 
-
-def end_process(code: int) -> NoReturn:
-    """End now, without waiting for threads that may be in the midst of a skill."""
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)
+    while True:
+        end_open_streams()
+        await asyncio.sleep(STREAMS_LOOK_SECONDS)
 
 
 def web_config(application: object) -> uvicorn.Config:
@@ -175,5 +222,5 @@ def web_config(application: object) -> uvicorn.Config:
         # Who stands behind a proxy names it in uvicorn's own variable.
         proxy_headers=bool(os.environ.get("FORWARDED_ALLOW_IPS")),
         limit_concurrency=MAX_CONNECTIONS,
-        timeout_graceful_shutdown=REQUESTS_GRACE_SECONDS,
+        timeout_graceful_shutdown=settings.SHUTDOWN_GRACE_SECONDS,
     )

@@ -8,6 +8,7 @@ from django.utils.csp import CSP
 from orchestrator_site.env import (
     find_or_make_secret,
     parse_database_url,
+    read_address,
     read_flag,
     read_int,
     read_list,
@@ -26,6 +27,7 @@ WORKSPACE_ROOT = Path(os.environ.get("WORKSPACE_ROOT") or VAR / "workspace").abs
 PORT = read_int("PORT", 3000)
 
 DEBUG = False
+SECRET_KEY_IS_GIVEN = bool(read_text("SECRET_KEY"))  # else each state folder has one of its own
 SECRET_KEY = read_text("SECRET_KEY") or find_or_make_secret(VAR / "secret_key")
 SECRET_KEY_FALLBACKS = read_text("SECRET_KEY_FALLBACKS").split()  # earlier ones, which still open what they sealed
 ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
@@ -75,7 +77,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "django_prometheus.middleware.PrometheusAfterMiddleware",
+    "orchestrator_site.observing.requests.BoundedMetricsMiddleware",
 ]
 
 ROOT_URLCONF = "orchestrator_site.urls"
@@ -107,9 +109,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The guide that operators follow calls the MongoDB address DATABASE_URL; empty means the embedded one, whose
 # address is found in MONGODB_URI_FILE once it has started.
-MONGODB_URI = read_text("DATABASE_URL")
+MONGODB_URI = read_address("DATABASE_URL", completed_by="MONGO_PASSWORD")
 # What changes or removes documents there, or makes indexes, may log in by another name than what adds and reads.
-MONGODB_ARCHIVE_URI = read_text("DATABASE_ARCHIVE_URL")
+MONGODB_ARCHIVE_URI = read_address("DATABASE_ARCHIVE_URL", completed_by="MONGO_ARCHIVE_PASSWORD")
 MONGODB_URI_FILE = VAR / "run" / "mongodb.uri"
 MONGODB_DATABASE = "orchestrator"
 # Checkpoints of the audit log are signed with a key that no database holds, and are kept in a second place.
@@ -124,27 +126,18 @@ AUDIT_RETENTION_DAYS = read_int("AUDIT_RETENTION_DAYS", 0)
 AUDIT_ARCHIVE_DIR = Path(os.environ.get("AUDIT_ARCHIVE_DIR") or VAR / "archives").absolute()
 EMBEDDED_MONGODB_COMMAND = os.environ.get("EMBEDDED_MONGODB_COMMAND", "")
 
-REDIS_URL = read_text("REDIS_URL")
-CACHES: dict[str, dict[str, object]]
+REDIS_URL = read_address("REDIS_URL", completed_by="REDIS_PASSWORD")
 if REDIS_URL:
-    CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL}}
-    CHANNEL_LAYERS = {
-        "default": {
-            "BACKEND": "channels_redis.core.RedisChannelLayer",
-            # redis-py 8 would otherwise time idle sockets out after 5 s, the length of the blocking pop.
-            "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None}]},
-        }
-    }
+    CACHES = {"default": {"BACKEND": "orchestrator_site.cache.SharedCache", "LOCATION": REDIS_URL}}
     TASKS = {"default": {"BACKEND": "agents.engine.DocketBackend"}}
 else:
-    # With Django's 300 entries, whoever tries enough names would have the attempts at another forgotten.
-    CACHES = {
-        "default": {
-            "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-            "OPTIONS": {"MAX_ENTRIES": 100_000},
-        }
-    }
+    CACHES = {"default": {"BACKEND": "orchestrator_site.cache.OwnCache"}}
     TASKS = {"default": {"BACKEND": "agents.engine.InProcessBackend"}}
+
+# --- how it ends ----------------------------------------------------------------------------------------------
+SHUTDOWN_DRAIN_SECONDS = read_int("SHUTDOWN_DRAIN_SECONDS", 0)  # answering on, not ready: a balancer looks elsewhere
+SHUTDOWN_GRACE_SECONDS = read_int("SHUTDOWN_GRACE_SECONDS", 1)  # for answers under way, once nothing more is taken
+WORKER_DRAIN_SECONDS = read_int("WORKER_DRAIN_SECONDS", 2)  # for runs under way; the rest is given back
 
 # --- the fleet ------------------------------------------------------------------------------------------------
 MAX_AGENTS = read_int("MAX_AGENTS", 40, minimum=1)
@@ -246,6 +239,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 HTTPS_ONLY = read_flag("HTTPS_ONLY", False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
+SECURE_HSTS_SECONDS = read_int("HSTS_SECONDS", 31_536_000) if HTTPS_ONLY else 0  # told over https alone
+FORWARDED_ALLOW_IPS = read_list("FORWARDED_ALLOW_IPS", [])  # proxies whose X-Forwarded headers uvicorn believes
 SECURE_CSP = {
     "default-src": [CSP.NONE],
     "script-src": [CSP.SELF],
@@ -295,7 +290,10 @@ STORAGES = {
 
 # --- observability --------------------------------------------------------------------------------------------
 PROMETHEUS_ENABLED = read_flag("PROMETHEUS_ENABLED", True)
+METRICS_PORT = read_int("METRICS_PORT", 0)  # where each process answers for itself, without a token; 0: nowhere
+METRICS_HOST = os.environ.get("METRICS_HOST") or "127.0.0.1"
 PROMETHEUS_METRIC_NAMESPACE = "orchestrator"
+PROMETHEUS_LATENCY_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, float("inf"))  # of each view and method
 GRAFANA_URL = read_url("GRAFANA_URL")  # what the system page links to, where there is one
 ALERTMANAGER_URL = read_url("ALERTMANAGER_URL")
 LOG_LEVEL = os.environ.get("LOG_LEVEL", "INFO").upper()
@@ -310,8 +308,16 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         "django.server": {"level": "WARNING"},
         "docket.worker": {"level": "WARNING"},
+        "opentelemetry": {"level": "ERROR"},  # a collector that is away is told of once a batch
+        "docket.strikelist": {"level": "ERROR"},  # each second, of a Redis that is away: the engine says so once
         # At DEBUG these would write down prompts.
         **{name: {"level": "WARNING"} for name in ("anthropic", "httpcore2", "httpx2", "openai")},
     },
 }
-SILENCED_SYSTEM_CHECKS: list[str] = []
+SILENCED_SYSTEM_CHECKS = [
+    # Who ends TLS sends people on to https: probes, scrapes and Alertmanager speak to this process itself, without TLS.
+    "security.W008",
+    # What other hosts of the domain do is not this installation's to promise.
+    "security.W005",
+    "security.W021",
+]

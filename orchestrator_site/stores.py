@@ -71,7 +71,10 @@ def refuse_unapplied() -> None:
 
 
 def prepare_audit_store() -> None:
-    """Make the audit store's indexes, with the login that may; one that is away gets them when events are shipped."""
+    """Make the audit store's indexes, with the login that may; one that is away gets them when events are shipped.
+
+    Raises: StoreUnavailable where that is a login of its own: who ships does not have it, and nobody would make them.
+    """
     from audit.documents import ensure_indexes
     from audit.exceptions import StoreUnavailable
 
@@ -80,6 +83,8 @@ def prepare_audit_store() -> None:
     try:
         ensure_indexes()
     except StoreUnavailable as error:
+        if settings.MONGODB_ARCHIVE_URI:
+            raise
         log.warning("the audit store was not prepared: %s", error, extra={"action": "store.unprepared"})
 
 

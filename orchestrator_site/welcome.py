@@ -1,5 +1,6 @@
 """What `make run` prints once it is ready: the address, the generated logins, and a command to paste."""
 
+import logging
 import shlex
 import sys
 import time
@@ -14,6 +15,8 @@ from orchestrator_site.management.commands.issue_token import find_owner
 from orchestrator_site.models import ApiToken
 from orchestrator_site.roles import Permission
 from orchestrator_site.tokens import issue_token, revoke_token
+
+log = logging.getLogger(__name__)
 
 TOKEN_NAME = "quickstart"  # noqa: S105  (a label)
 NO_MODEL = (
@@ -34,11 +37,13 @@ ORDER = (
 
 
 def welcome(launch: Launch) -> None:
-    """Say that the server is ready. A server behind others says only that."""
+    """Say that the server is ready: to a person, or in the log, where it is one of several processes."""
     seconds = time.monotonic() - launch.started_at
-    lines = ["", f"Ready after {seconds:.1f} s at {launch.claim.address}", ""]
-    if not launch.claim.web_only:
-        lines += [*_logins(), *_curl(launch.claim.address), *_models(), "Stop it with Ctrl-C.", ""]
+    ready = f"Ready after {seconds:.1f} s at {launch.claim.address}"
+    if launch.claim.web_only:
+        log.info(ready, extra={"action": "serve.ready"})
+        return
+    lines = ["", ready, "", *_logins(), *_curl(launch.claim.address), *_models(), "Stop it with Ctrl-C.", ""]
     print("\n".join(lines), file=sys.stdout, flush=True)  # noqa: T201
 
 

@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 
 from audit.events import strict_bodies
-from tests import recorded, servers
+from tests import emptying, recorded, servers
 
 # How long an example takes says more about what else the machine does than about the code.
 hypothesis.settings.register_profile("steady", deadline=None)
@@ -33,6 +33,13 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
 
     if connection.vendor == "sqlite":
         connection.settings_dict["TEST"]["NAME"] = str(tmp_path_factory.mktemp("state") / "state.sqlite3")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def emptied_quickly() -> Iterator[None]:
+    """Empty the database quickly after each test that commits."""
+    with emptying.quickly():
+        yield
 
 
 @pytest.fixture(autouse=True)

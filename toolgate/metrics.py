@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from django.conf import settings
 from django.db import transaction
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -27,6 +28,19 @@ RESPONSE_SECONDS = Histogram(
     buckets=(5, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 14_400, 43_200, 86_400),
 )
 
+SLA = Gauge(
+    "approval_sla_seconds",
+    "How soon an answer should come, unless a rule says otherwise",
+    multiprocess_mode="mostrecent",
+)
+
+ANSWERS = ("approved", "refused", "expired", "superseded")
+OVERDUE = "sla"
+
+for _answer in ANSWERS:  # a series that is there from the start lets an alert see its first increase
+    RESPONSE_SECONDS.labels(approval_result=_answer)
+AUTO_ESCALATIONS.labels(escalation_reason=OVERDUE)
+
 
 def count_decision(*, skill_id: str, agent_id: str, effect: Effect, reason: Reason) -> None:
     """Count a decision; unknown ids are handed in as "unknown". An ASK counts when it is asked."""
@@ -43,17 +57,18 @@ def count_question(agent_id: str, task_type: str) -> None:
 
 
 def count_escalation(reason: str) -> None:
-    """Count, after commit, an approval that was escalated; `reason` is "sla"."""
+    """Count, after commit, an approval that was escalated; `reason` is OVERDUE."""
     transaction.on_commit(lambda: AUTO_ESCALATIONS.labels(escalation_reason=reason).inc())
 
 
 def observe_answer(result: str, seconds: float) -> None:
-    """Note, after commit, how long a question waited for `result`: approved, refused, expired or superseded."""
+    """Note, after commit, how long a question waited for `result`: one of ANSWERS."""
     transaction.on_commit(lambda: RESPONSE_SECONDS.labels(approval_result=result).observe(max(seconds, 0.0)))
 
 
 def set_gauges(*, pending: int, permissions: Mapping[str, int]) -> None:
     """Set what is read from the store: waiting approvals, and usable skills by agent."""
     PENDING.set(pending)
+    SLA.set(settings.APPROVAL_SLA_SECONDS)
     for agent_id, count in permissions.items():
         PERMISSIONS.labels(agent=agent_id).set(count)

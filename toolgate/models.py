@@ -169,6 +169,7 @@ class Approval(models.Model):
                 name="approval_overdue",
                 condition=models.Q(state="pending", escalated_at=None),
             ),
+            models.Index(fields=["digest"], name="approval_equal", condition=models.Q(state="pending")),
             # What the queue is narrowed to, newest first, once it was decided.
             models.Index(fields=["agent_id", "-id"], name="approval_of_agent"),
             models.Index(fields=["skill_id", "-id"], name="approval_of_skill"),

@@ -106,7 +106,7 @@ def list_approvals_of_task(task_id: str) -> list[Approval]:
 
 def count_pending_approvals() -> int:
     """Return how many approvals wait for a person, counted up to 10,000."""
-    return len(Approval.objects.filter(state=ApprovalState.PENDING).values_list("id")[:COUNTED_UP_TO])
+    return Approval.objects.filter(state=ApprovalState.PENDING)[:COUNTED_UP_TO].count()
 
 
 # --- decisions ------------------------------------------------------------------------------------------------

@@ -10,6 +10,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="task",
             name="callback_url",
-            field=models.CharField(blank=True, max_length=2048),
+            field=models.CharField(blank=True, db_default="", default="", max_length=2048),
         ),
     ]

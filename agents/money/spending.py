@@ -323,7 +323,7 @@ def _reservation_event(
 
 def _sound_alarm(reservation: Reservation, actual: int) -> None:
     """A bound that did not hold is a defect: the money is spent, so it is charged, and somebody must look."""
-    metrics.BUDGET_OVERRUNS.inc()
+    transaction.on_commit(metrics.BUDGET_OVERRUNS.inc)
     log.critical(
         "a call of %s cost %d micro-dollars, more than its worst case of %d",
         reservation.model, actual, reservation.worst_micro,

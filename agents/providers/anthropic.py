@@ -77,6 +77,7 @@ class AnthropicProvider(SdkProvider["AsyncAnthropic"]):
             stop=_STOPS[answer.stop],
             usage=_read_usage(answer.usage),
             response_id=answer.id,
+            model=answer.model,
         )
 
     def _judge(self, error: Exception) -> Fault:
@@ -164,7 +165,7 @@ class _AnswerSoFar:
     """What the events of one answer have brought."""
 
     def __init__(self) -> None:
-        self.id = ""
+        self.id = self.model = ""
         self.stop = ""
         self.is_whole = False
         self.usage: dict[str, Any] = {}
@@ -175,6 +176,7 @@ class _AnswerSoFar:
         match event["type"]:
             case "message_start":
                 self.id = event["message"]["id"]
+                self.model = str(event["message"].get("model") or "")
                 self._add_usage(event["message"].get("usage"))
             case "content_block_start":
                 self._blocks[event["index"]] = event["content_block"]

@@ -118,6 +118,7 @@ class ModelReply:
     stop: StopReason
     usage: Usage | None
     response_id: str = ""
+    model: str = ""  # as the vendor names what answered
 
 
 class Provider(Protocol):

@@ -54,7 +54,7 @@ class _AnswerSoFar:
     """What the chunks of one answer have brought."""
 
     def __init__(self) -> None:
-        self.id = ""
+        self.id = self.model = ""
         self.text: list[str] = []
         self.refusal: list[str] = []
         self.finish = ""
@@ -63,6 +63,7 @@ class _AnswerSoFar:
 
     def add(self, chunk: dict[str, Any]) -> None:
         self.id = self.id or chunk.get("id") or ""
+        self.model = self.model or str(chunk.get("model") or "")
         self.usage = chunk.get("usage") or self.usage
         for choice in chunk.get("choices") or []:
             delta = choice.get("delta") or {}
@@ -139,7 +140,8 @@ class ChatApi:
         refusal = clean_text("".join(answer.refusal))
         message = ModelMessage(text=clean_text("".join(answer.text)) or refusal, tool_calls=calls, provider=PROVIDER)
         stop = self._find_stop(answer.finish, calls, is_refusal=bool(refusal))
-        return ModelReply(message=message, stop=stop, usage=self._read_usage(answer), response_id=answer.id)
+        usage = self._read_usage(answer)
+        return ModelReply(message=message, stop=stop, usage=usage, response_id=answer.id, model=answer.model)
 
     def _find_stop(self, finish: str, calls: tuple[ToolCall, ...], *, is_refusal: bool) -> StopReason:
         if finish not in _STOPS:

@@ -102,6 +102,7 @@ class ResponsesApi:
             stop=_find_stop(response, calls, is_refusal=any(part["type"] == "refusal" for part in parts)),
             usage=read_openai_usage(response.get("usage")),
             response_id=str(response.get("id") or ""),
+            model=str(response.get("model") or ""),
         )
 
 

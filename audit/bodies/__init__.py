@@ -4,6 +4,7 @@ A body holds what the event's own columns do not. Texts that people or agents wr
 come here; sizes are bytes, amounts millionths, times ISO 8601 in UTC.
 """
 
+from audit.bodies.alerts import AlertMoved
 from audit.bodies.fleet import (
     AgentDiscarded,
     AgentDrafted,
@@ -101,6 +102,7 @@ __all__ = [
     "AgentExported",
     "AgentPublished",
     "AgentSwitched",
+    "AlertMoved",
     "ApprovalEdited",
     "ApprovalEscalated",
     "ApprovalMoved",

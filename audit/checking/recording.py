@@ -16,9 +16,7 @@ _MAX_CHARACTERS: Final = 500
 
 
 def record_run(report: Report, *, actor: str) -> None:
-    """Count what was found, and record `trail.verified`."""
-    for finding in report.findings:
-        violations.labels(violation_type=finding.problem.value).inc()
+    """Record `trail.verified`, and count what was found."""
     body: TrailVerified = {
         "after": report.since,
         "to": report.to,
@@ -28,3 +26,5 @@ def record_run(report: Report, *, actor: str) -> None:
     }
     with write_transaction():
         record(Event(type=EventType.TRAIL_VERIFIED, at=timezone.now(), actor=actor, body=body))
+    for finding in report.findings:
+        violations.labels(violation_type=finding.problem.value).inc()

@@ -132,5 +132,5 @@ def _describe(failure: BaseException) -> str:
         return "the client left"
     if isinstance(failure, StoreUnavailable | _Left | Lost):
         return str(failure) or "it took too long"
-    logger.error("an export failed", exc_info=failure)
+    logger.error("an export failed", exc_info=failure, extra={"action": "export.failed"})
     return f"{type(failure).__name__}: {failure}"

@@ -1,7 +1,7 @@
 """The console's websocket: `hello` and `ping` in; `hello`, `ev`, `gap`, `store` and `pong` out.
 
-Close codes: 1013 try again (the rights could not be checked), 4400 junk, 4401 signed out, 4403 not allowed,
-4408 stuck, 4429 too many sockets of one user.
+Close codes: 1012 this process ends (the server's own), 1013 try again (the rights could not be checked), 4400 junk,
+4401 signed out, 4403 not allowed, 4408 stuck, 4429 too many sockets of one user.
 """
 
 import asyncio
@@ -53,6 +53,10 @@ class ConsoleConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """Serve one socket to its end, and let go of everything however it ends."""
         try:
             await super().__call__(scope, receive, send)
+        except asyncio.CancelledError:
+            # Of a thousand sockets each would be an error.
+            ends = "console socket: the process ends and waits no longer"
+            logger.debug(ends, extra={"action": "socket.cut-off"})
         finally:
             await self._let_go()
 
@@ -128,7 +132,7 @@ class ConsoleConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         except OSError:
             pass  # the client has left
         except Exception:
-            logger.exception("console socket failed")
+            logger.exception("console socket failed", extra={"action": "socket.failed"})
             await self._close_in_time(1011)
 
     async def _follow(self, hub: Hub, cursor: int, filters: FeedFilters) -> None:
@@ -173,7 +177,9 @@ class ConsoleConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             try:
                 code = await database_sync_to_async(_refuse_session)(session_key)
             except Exception:
-                logger.exception("console socket: the session could not be checked")
+                logger.exception(
+                    "console socket: the session could not be checked", extra={"action": "socket.unchecked"}
+                )
                 code = TRY_AGAIN
             if code:
                 if self._pump_task is not None:

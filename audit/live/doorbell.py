@@ -53,7 +53,11 @@ def _publish_rings(rung: threading.Event, stop: threading.Event) -> None:
             client.publish(_CHANNEL, b"")
             stop.wait(_MIN_INTERVAL_SECONDS)
         except RedisError as error:
-            logger.warning("audit doorbell is silent (%s); the hubs poll", type(error).__name__)
+            logger.warning(
+                "audit doorbell is silent (%s); the hubs poll",
+                type(error).__name__,
+                extra={"action": "doorbell.silent"},
+            )
             stop.wait(_RETRY_SECONDS)
     client.close()
 
@@ -73,7 +77,11 @@ async def hear_through_redis(ring: Callable[[], None]) -> None:
                 async for _ in subscription.listen():
                     ring()
         except (RedisError, OSError) as error:
-            logger.warning("audit doorbell is not heard (%s); the hub polls", type(error).__name__)
+            logger.warning(
+                "audit doorbell is not heard (%s); the hub polls",
+                type(error).__name__,
+                extra={"action": "doorbell.unheard"},
+            )
         finally:
             await client.aclose()
         await asyncio.sleep(_RETRY_SECONDS)

@@ -208,11 +208,11 @@ class Hub:
             except StoreUnavailable as error:
                 more = False
                 if self.store_ok:
-                    logger.warning("live feed: %s", error)
+                    logger.warning("live feed: %s", error, extra={"action": "feed.behind"})
                 self._note_store(ok=False)
             except Exception:
                 more = False
-                logger.exception("live feed: a read failed")
+                logger.exception("live feed: a read failed", extra={"action": "feed.failed"})
             if not more:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._rung.wait(), self._poll_seconds)
@@ -264,7 +264,9 @@ class Hub:
         if now - self._hole_since < self._hole_seconds:
             return False
         next_seq = min(next_seq or end, end, self.head + WINDOW + 1)
-        logger.warning("live feed: events %d to %d are not in the store", self.head + 1, next_seq - 1)
+        logger.warning(
+            "live feed: events %d to %d are not in the store", self.head + 1, next_seq - 1, extra={"action": "feed.gap"}
+        )
         self._gaps.append((self.head, next_seq - 1))
         self.passed_over += next_seq - 1 - self.head
         self.head, self._hole_since = next_seq - 1, None

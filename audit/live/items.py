@@ -136,6 +136,8 @@ _TEXTS: Final = {
     EventType.WEBHOOK_DELETED: "deleted a webhook",
     EventType.WEBHOOK_RETRIED: "had a webhook sent again",
     EventType.WEBHOOK_ABANDONED: "gave up sending a webhook",
+    EventType.ALERT_FIRED: "told of an alert",
+    EventType.ALERT_RESOLVED: "told that an alert is over",
 }
 
 # The same about one agent.
@@ -143,6 +145,8 @@ _OF_AN_AGENT: Final = {
     EventType.TASK_REFUSED: "had a task by {actor} refused",
     EventType.BUDGET_CROSSED: "crossed a threshold of its cap",
     EventType.BUDGET_CAPPED: "was given a cap by {actor}",
+    EventType.ALERT_FIRED: "set off an alert",
+    EventType.ALERT_RESOLVED: "set off an alert, which is over",
 }
 
 

@@ -38,6 +38,7 @@ class Seats:
     def __init__(self) -> None:
         self._held: defaultdict[str, set[str]] = defaultdict(set)
         self._is_alone = False
+        self._leaving = 0  # seats that are being given back in Redis
         self._redis: Any = None
         self._renewal: asyncio.Task[None] | None = None
 
@@ -57,8 +58,12 @@ class Seats:
         self._drop(user, seat)
         if self._redis is None:
             return
-        await self._ask(self._redis.zrem(_key(user), seat))
-        if not self._held:
+        self._leaving += 1
+        try:
+            await self._ask(self._redis.zrem(_key(user), seat))
+        finally:
+            self._leaving -= 1
+        if not self._held and not self._leaving:  # all leave at once when the process ends
             await self._disconnect()
 
     def _drop(self, user: str, seat: str) -> None:
@@ -81,7 +86,11 @@ class Seats:
             self._is_alone = False
         except (RedisError, OSError) as error:
             if not self._is_alone:
-                logger.warning("sockets are counted in this process alone (%s)", type(error).__name__)
+                logger.warning(
+                    "sockets are counted in this process alone (%s)",
+                    type(error).__name__,
+                    extra={"action": "seats.local"},
+                )
             answered, self._is_alone = None, True
         return answered
 

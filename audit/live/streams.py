@@ -63,6 +63,8 @@ class TaskEventsConsumer:
         self._last_seq = 0
         self._ended = False
         self._begun = False
+        self._news: asyncio.Event | None = None
+        self._leaving = False  # the process ends; another serves the rest
 
     async def respond(self) -> None:
         """Answer the request; return when the task has ended or the client has left."""
@@ -78,6 +80,12 @@ class TaskEventsConsumer:
             await self._stream_until_left()
         finally:
             _open_streams.discard(self)
+
+    def end_soon(self) -> None:
+        """End the stream after the event that is being sent; the client comes back with the last one's id."""
+        self._leaving = True
+        if self._news is not None:
+            self._news.set()
 
     async def _find_refusal(self) -> Refusal | None:
         if self._scope["method"] != "GET":
@@ -103,7 +111,7 @@ class TaskEventsConsumer:
             leaving.cancel()
             failure, _ = await asyncio.gather(streaming, leaving, return_exceptions=True)
         if isinstance(failure, Exception):
-            logger.error("event stream failed", exc_info=failure)
+            logger.error("event stream failed", exc_info=failure, extra={"action": "stream.failed"})
             with suppress(Exception):
                 await self._end()
 
@@ -114,6 +122,7 @@ class TaskEventsConsumer:
     async def _stream(self) -> None:
         hub = get_hub()
         with hub.watching(self._task_id) as news:
+            self._news = news
             try:
                 history = await hub.run(queries.read_task, self._task_id)
             except StoreUnavailable as error:
@@ -132,10 +141,10 @@ class TaskEventsConsumer:
             await self._end()
 
     async def _follow(self, hub: Hub, news: asyncio.Event) -> None:
-        """Send what comes until the task has ended, or the reader may no longer read."""
+        """Send what comes until the task or this process ends, or the reader may no longer read."""
         loop = asyncio.get_running_loop()
         checked_at = loop.time()
-        while not self._ended:
+        while not self._ended and not self._leaving:
             with suppress(TimeoutError):
                 await asyncio.wait_for(news.wait(), self.heartbeat_seconds)
             if not news.is_set():
@@ -199,6 +208,12 @@ class TaskEventsConsumer:
             )
             return
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def end_open_streams() -> None:
+    """End each stream of this process between two events, so that its client asks another process for the rest."""
+    for stream in tuple(_open_streams):
+        stream.end_soon()
 
 
 def format_event(event: Mapping[str, Any]) -> bytes:

@@ -98,7 +98,9 @@ class _Courier:
         except Exception as error:  # whatever it is, the next ring or retry goes on from here
             fault = f"checkpoints are not {self._done}: {error}"
             if self.fault != fault:
-                logger.error("audit %s", fault, exc_info=not isinstance(error, OSError))
+                logger.error(
+                    "audit %s", fault, exc_info=not isinstance(error, OSError), extra={"action": "checkpoints.unfiled"}
+                )
             self.fault = fault
             close_old_connections()
         else:

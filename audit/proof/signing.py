@@ -56,7 +56,7 @@ class Signer:
             key = load_key()
         except ImproperlyConfigured as error:
             if self.fault != str(error):
-                logger.error("audit checkpoints are not signed: %s", error)
+                logger.error("audit checkpoints are not signed: %s", error, extra={"action": "checkpoints.unsigned"})
             self.fault = str(error)
             return None
         self.fault = ""

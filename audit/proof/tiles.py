@@ -51,7 +51,7 @@ def load_tree(frontier: Frontier) -> Tree:
         logger.error(
             "the ledger's events %d to %d do not give the root that their tree has: somebody changed them. "
             "Numbering goes on; manage.py verify_audit names them",
-            frontier.size - count + 1, frontier.size,
+            frontier.size - count + 1, frontier.size, extra={"action": "tree.contradicted"},
         )  # fmt: skip
         return Tree(frontier=frontier, leaves=None)
     return Tree(frontier=frontier, leaves=tuple(leaves))

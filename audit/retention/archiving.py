@@ -57,7 +57,7 @@ def _archive(segment: Segment, *, now: datetime, actor: str) -> None:
         check_archive(temporary, segment)
     remove_from_ledger(segment, path, now=now, actor=actor)
     clear_store()
-    logger.info("audit: %s are archived in %s", segment, path)
+    logger.info("audit: %s are archived in %s", segment, path, extra={"action": "archive.made"})
 
 
 def remove_from_ledger(segment: Segment, path: Path, *, now: datetime, actor: str) -> None:

@@ -57,11 +57,11 @@ class Upkeep:
             thin_checkpoints(now=timezone.now())
         except (AuditError, DatabaseError, OSError) as error:
             upkeep_failures.inc()
-            logger.error("audit: the day's upkeep failed: %s", error)
+            logger.error("audit: the day's upkeep failed: %s", error, extra={"action": "upkeep.refused"})
             close_old_connections()
             return False
         except Exception:
             upkeep_failures.inc()
-            logger.exception("audit: the day's upkeep failed")
+            logger.exception("audit: the day's upkeep failed", extra={"action": "upkeep.failed"})
             return False
         return True

@@ -12,6 +12,7 @@ from agents.leases import lease_clock
 from agents.models import Worker
 from agents.providers.vendors import list_configured
 from agents.registry import list_agents
+from orchestrator_site.alerts.keeping import count_firing
 from orchestrator_site.system.work import judge_worker
 from toolgate.inbox.listing import PAGE_SIZE, list_answerable
 from toolgate.inbox.standing import Person
@@ -42,6 +43,7 @@ class Standing:
     halted: dict[str, str] = field(default_factory=dict)  # agents that are not enabled, with their status
     left_alone: list[str] = field(default_factory=list)
     has_vendor: bool = False
+    alerts: int = 0  # of the monitoring, that fire
 
     @property
     def is_idle(self) -> bool:
@@ -76,4 +78,5 @@ def read_standing() -> Standing:
         halted={agent.id: agent.status.value for agent in list_agents() if agent.status != "enabled"},
         left_alone=[row.provider for row in circuits.list_circuits() if row.state == CircuitState.OPEN],
         has_vendor=bool(list_configured()),
+        alerts=count_firing(),
     )

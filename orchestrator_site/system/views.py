@@ -8,6 +8,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
+from orchestrator_site.alerts.keeping import list_firing
 from orchestrator_site.system.deliveries import read_deliveries
 from orchestrator_site.system.figures import Figure, look
 from orchestrator_site.system.machine import list_versions, read_rooms
@@ -28,6 +29,7 @@ FIGURES: dict[str, Figure[Any]] = {
     "feed": Figure(read_feed),
     "errands": Figure(read_errands),
     "deliveries": Figure(read_deliveries),
+    "alerts": Figure(list_firing),
 }
 STORES = (("state_store", "Relational store"), ("audit_store", "Audit store"), ("redis", "Redis"))
 

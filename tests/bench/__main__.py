@@ -21,6 +21,7 @@ MODULES = (
     "bundles",
     "new_rules",
     "startup",
+    "memory",
     "dispatch",
     "post_tasks",
     "throughput",
@@ -31,6 +32,9 @@ MODULES = (
     "live",
     "verify",
     "exposure",
+    "scrape",
+    "workers",
+    "rolling",
 )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -58,6 +58,12 @@ changes.set_agent_status({agent_id!r}, AgentStatus({status!r}), **told)
 """
 
 
+class Installation(Protocol):
+    """What runs a `manage.py` command on its own state."""
+
+    def manage(self, *arguments: str) -> str: ...
+
+
 @contextmanager
 def run_against_standin(**environment: str) -> Iterator[tuple[RunningServer, Provider]]:
     """Run a server whose models are a stand-in."""
@@ -70,12 +76,12 @@ def run_against_standin(**environment: str) -> Iterator[tuple[RunningServer, Pro
             server.stop()
 
 
-def publish_config(server: RunningServer, agent_id: str, **changes: Any) -> None:
+def publish_config(server: Installation, agent_id: str, **changes: Any) -> None:
     """Publish a version of an agent with other values, under their names on the wire."""
     server.manage("shell", "--verbosity", "0", "--command", _PUBLISH.format(agent_id=agent_id, changes=changes))
 
 
-def set_status(server: RunningServer, agent_id: str, status: str) -> None:
+def set_status(server: Installation, agent_id: str, status: str) -> None:
     """Pause an agent, or let it go on."""
     server.manage("shell", "--verbosity", "0", "--command", _SET_STATUS.format(agent_id=agent_id, status=status))
 

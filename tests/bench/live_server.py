@@ -88,13 +88,17 @@ def write_when_told() -> None:
 
 
 def prepare() -> None:
-    """Set Django up, with as many connections to Redis as there are sockets: the layer takes one for each."""
+    """Set Django up, with a channel layer of as many connections to Redis as there are sockets: it takes one for each.
+
+    redis-py 8 would time idle sockets out after 5 s, the length of the blocking pop.
+    """
     from django.conf import settings
 
     django.setup()
-    layers: Any = getattr(settings, "CHANNEL_LAYERS", {"default": {"CONFIG": {"hosts": []}}})
-    for host in layers["default"]["CONFIG"]["hosts"]:
-        host["max_connections"] = 2_000
+    if settings.REDIS_URL:
+        host = {"address": settings.REDIS_URL, "socket_timeout": None, "max_connections": 2_000}
+        layer = {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [host]}}
+        settings.CHANNEL_LAYERS = {"default": layer}
 
 
 if __name__ == "__main__":

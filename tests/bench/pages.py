@@ -70,7 +70,7 @@ class _World:
         self._path = str(Path(folder, f"state-{size}.sqlite3"))
         self.use()
         started = time.perf_counter()
-        self._client = _fill(size)
+        self._client = fill_store(size)
         self._names = names()
         print(
             f"  {size:,} tasks, {Path(self._path).stat().st_size / 1e6:.0f} MB, {time.perf_counter() - started:.0f} s"
@@ -126,7 +126,8 @@ def _world() -> Iterator[dict[int, _World]]:
             connections["default"].settings_dict["NAME"] = before
 
 
-def _fill(size: int) -> Any:
+def fill_store(size: int) -> Any:
+    """Make the store that the connection names, with so many tasks; return a client that is signed in as an admin."""
     from django.contrib.auth.models import Group, User
     from django.core.management import call_command
     from django.test import Client

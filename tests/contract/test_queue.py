@@ -1,6 +1,7 @@
 """The queue's promises, each on a real worker, a real store and a real engine."""
 
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -9,7 +10,7 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from agents import claiming, control, leases, registry, steps
+from agents import claiming, control, engine, leases, registry, steps
 from agents.calls import Wish, pass_gate
 from agents.endings import finish
 from agents.exceptions import IdempotencyConflict, TaskStateConflict
@@ -17,6 +18,7 @@ from agents.models import Run, Step, StepState, Task, Worker
 from agents.orders import Failed, Released, TaskError
 from agents.skills.base import SkillError
 from agents.states import TERMINAL, TaskState
+from agents.switches.changes import resume_fleet, stop_fleet
 from audit.events import TERMINAL_TASK_EVENTS
 from audit.models import LedgerEvent
 from audit.transactions import write_transaction
@@ -382,7 +384,7 @@ def test_an_approval_nobody_answers_expires(ask_first, skill, submit, worker, en
 def test_what_runs_when_a_worker_stops_goes_back_to_the_queue(
     skill, submit, worker, ended, until, monkeypatch, settings
 ):
-    monkeypatch.setattr("agents.worker.STOP_GRACE_SECONDS", 0.2)
+    settings.WORKER_DRAIN_SECONDS = 0.2
     monkeypatch.setattr(registry, "slots_of", lambda agent_id: 50)
     release = threading.Event()
     skill.act = lambda name: release.wait(20)
@@ -444,3 +446,57 @@ def test_an_engine_that_forgets_its_messages_loses_nothing(skill, submit, worker
     with worker():  # in one process the messages were for nobody: no worker listened
         assert {ended(task).state for task in tasks} == {"succeeded"}
     assert Counter(skill.calls) == Counter(str(n) for n in range(20))
+
+
+def test_a_task_whose_message_set_another_going_starts_beside_it(skill, submit, worker, ended, until, monkeypatch):
+    release = threading.Event()
+    skill.act = lambda name: release.wait(20) if name == "untold" else None
+    stop_fleet(author="ada", reason="an incident", now=timezone.now())
+    lost: list[str] = []
+    tell = engine.enqueue
+
+    def lose_the_first(task_id, **about):
+        lost[:] = lost or [task_id]
+        if task_id not in lost:
+            tell(task_id, **about)
+
+    monkeypatch.setattr(engine, "enqueue", lose_the_first)
+    untold, told = submit("untold", priority=1), submit("told")
+    resume_fleet(slots=1, author="ada", now=timezone.now())
+    with worker():
+        until(lambda: skill.calls == ["untold"], "the better task to take the only slot")
+        time.sleep(1.3)  # the other's message is used up; docket holds its key for as long as what it set going runs
+        resume_fleet(author="ada", now=timezone.now())
+        until(lambda: "told" in skill.calls, "the other to take a free slot", timeout_seconds=4)
+        release.set()
+        assert {ended(task).state for task in (untold, told)} == {"succeeded"}
+
+
+def test_an_engine_that_cannot_be_reached_holds_nothing_up(skill, submit, worker, ended, monkeypatch):
+    monkeypatch.setattr(engine, "enqueue", lambda *_, **__: None)
+    claimed: list[int] = []
+
+    def look(name):
+        claimed.append(Task.objects.filter(state="running").count())
+        time.sleep(0.3)
+
+    skill.act = look
+    tasks = [submit(str(n)) for n in range(20)]
+    with worker(slots=5):
+        assert {ended(task).state for task in tasks} == {"succeeded"}
+    assert max(claimed) == 5  # counted by the table: of more than it has threads for, a worker runs but so many
+
+
+def test_a_worker_that_is_told_to_end_lets_its_runs_finish_and_claims_no_more(
+    skill, submit, worker, ended, until, settings
+):
+    settings.WORKER_DRAIN_SECONDS = 15
+    release = threading.Event()
+    skill.act = lambda name: release.wait(20)
+    first, later = submit("first"), submit("later")
+    with worker(slots=1):
+        until(lambda: skill.calls == ["first"], "the first to begin")
+        threading.Timer(2, release.set).start()
+    assert ended(first).state == "succeeded"
+    later.refresh_from_db()
+    assert (later.state, skill.calls) == ("queued", ["first"])

@@ -71,7 +71,7 @@ def test_a_paused_agents_run_ends_its_step_waits_and_goes_on_where_it_was(held, 
         turn("paused")
         held.go_on.set()
         until(lambda: state_of(task) == "queued", "the run to be given back")
-        time.sleep(1.3)  # longer than the sweep takes to tell of it again
+        time.sleep(1.3)  # longer than the sweep takes to look again
         task.refresh_from_db()
         assert (task.state, task.attempt, len(models.requests)) == ("queued", 0, 1)
         assert reasons_of_release(task) == ["agent_paused"]

@@ -1,5 +1,6 @@
 """Health: the process, its readiness, its dependencies."""
 
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -206,4 +207,26 @@ def test_who_asks_while_another_looks_is_told_what_was_found_last() -> None:
         assert probe.read().fault == "first"
     finally:
         probe._lock.release()
+    assert probe.read().fault == ""
+
+
+def test_a_look_that_hangs_is_no_longer_what_was_found_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging, answering = threading.Event(), threading.Event()
+
+    def look() -> str:
+        if probe.last_good_at is not None:
+            hanging.set()
+            answering.wait(10)
+        return ""
+
+    probe = Probe(look)
+    assert probe.read().fault == ""
+    thread = threading.Thread(target=probe.read)
+    thread.start()
+    assert hanging.wait(5)
+    assert probe.read().fault == ""  # a moment is no fault
+    monkeypatch.setattr(health, "LATE_SECONDS", 0.0)
+    assert probe.read().fault.startswith("no answer for")
+    answering.set()
+    thread.join()
     assert probe.read().fault == ""

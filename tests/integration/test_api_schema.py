@@ -109,6 +109,8 @@ def test_it_holds_the_routes_of_the_contract_with_their_scopes(document: Any) ->
         "GET /api/webhooks/deliveries": "webhooks:read",
         "GET /api/webhooks/deliveries/{delivery_id}": "webhooks:read",
         "POST /api/webhooks/deliveries/{delivery_id}/retry": "webhooks:write",
+        "GET /api/alerts": "system:read",
+        "POST /api/alerts": "alerts:write",
         "GET /api/schema/": "any",
     }
     assert {scope for scope in scopes.values() if scope} - {"any"} <= set(Permission)

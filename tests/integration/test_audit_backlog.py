@@ -261,6 +261,7 @@ def gauge(text: str, name: str) -> float:
     return float(next(line.split()[1] for line in text.splitlines() if line.startswith(f"{name} ")))
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_metrics_say_how_many_since_when_and_how_many_may(settings: Any) -> None:
     LedgerEvent.objects.all().delete()
     record_events(4, at=timezone.now() - timedelta(seconds=90))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
 from audit import bell, documents, shipping
 from audit.checking.verification import verify
@@ -390,3 +390,24 @@ def test_what_is_shipped_outlasts_a_power_cut_before_it_is_shipped(
     record_events(3)
     drain(Sequencer("one"))
     assert done == ["durable", "shipped"]
+
+
+def test_a_ledger_that_is_away_is_asked_once_a_second_and_not_at_each_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[float] = []
+
+    def refuse(*_: Any, **__: Any) -> None:
+        tries.append(time.monotonic())
+        raise OperationalError("away")
+
+    monkeypatch.setattr("audit.sequencer.take_lease", refuse)
+    bell.recorded.wait(0)  # a ring that another test left
+    stop = threading.Event()
+    thread = threading.Thread(target=Sequencer("one", poll_seconds=0.01).run_forever, args=(stop,))
+    thread.start()
+    time.sleep(0.8)
+    told = len(tries)
+    stop.set()
+    bell.recorded.ring()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert told == 1

@@ -449,6 +449,21 @@ def test_the_first_to_expire_comes_first_and_is_shown() -> None:
     assert f'action="/approvals/{soon.id}/decide/"' in page
 
 
+def test_a_page_says_that_others_wait_behind_it_and_counts_equal_ones_wherever_they_stand() -> None:
+    now = timezone.now()
+    first = make_request(digest="a" * 64, expires_at=now + timedelta(minutes=1))
+    for number in range(50):
+        make_request(digest=f"{number:064x}", expires_at=now + timedelta(minutes=2))
+    make_request(digest="a" * 64, expires_at=now + timedelta(hours=9), escalated_at=now)
+    for query in ("", "?mine=yes"):
+        page = text_of(sign_in("ana").get(f"/approvals/{query}"))
+        assert len(re.findall(r'class="item"', page)) == 50
+        assert re.findall(r'class="item" href="/approvals/(\w+)/', page)[0] == first.id
+        assert "2 equal requests" in page
+        assert page.count("Escalated") == 1
+        assert "The first 50 to expire are shown; others wait behind them." in page
+
+
 def test_filters_narrow_the_queue_and_stay_in_its_links(ben: User) -> None:
     patch = make_request(terms=[terms(approvers=["group:leads"])])
     fetch = make_request(agent_id="market-research-agent", skill_id="sourceFetch", rule_id="ask-fetch", digest="3" * 64)

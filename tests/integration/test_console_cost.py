@@ -171,6 +171,7 @@ def test_the_api_tells_the_same() -> None:
     problem_of(api_of("vera", "budget:read").get("budget", month="2026-10"), 400, "query_invalid")
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_gauges_tell_the_same() -> None:
     spend(held=131_000)
     text = render_metrics().decode()

@@ -139,8 +139,19 @@ FAULTS: dict[str, tuple[Break, dict[str, str]]] = {
         {"orchestrator.E001": "problem", "security.W009": "warning"},
     ),
     "open folder": (open_folder, {"orchestrator.W001": "warning"}),
-    "plain http": (set_to("ALLOWED_HOSTS", ["console.example"]), {"security.W012": "warning"}),
-    "redis": (set_to("REDIS_URL", "redis://127.0.0.1:1/0"), {"orchestrator.E003": "problem", "redis": "problem"}),
+    "plain http": (
+        set_to("ALLOWED_HOSTS", ["console.example"]),
+        {"security.W012": "warning", "orchestrator.W023": "warning"},
+    ),
+    "redis": (
+        set_to("REDIS_URL", "redis://127.0.0.1:1/0"),
+        {
+            "orchestrator.E003": "problem",
+            "redis": "problem",
+            "orchestrator.W020": "warning",
+            "orchestrator.W021": "warning",
+        },
+    ),
     "disk": (replace(machine, "shutil", DISK), {"disk.state": "problem"}),
     "no server": (replace(preflight, "find_holder", lambda var: ""), {"port": "warning"}),
     "static files": (set_to("STATIC_ROOT", Path("/nowhere")), {"static": "problem"}),

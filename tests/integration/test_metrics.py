@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import subprocess
 import sys
 from http import HTTPStatus
@@ -50,16 +49,6 @@ def test_it_reads_active_tasks_from_the_store() -> None:
     assert 'agent_active_tasks{agent="content-agent"} 0.0' in text
     assert "pending_approvals_count 0.0" in text
     assert 'active_permissions_granted{agent="market-research-agent"} 1.0' in text
-
-
-@pytest.mark.django_db(transaction=True)
-def test_every_metric_that_an_alert_names_is_there() -> None:
-    rules = "\n".join(path.read_text() for path in (ROOT / "monitoring" / "prometheus" / "rules").glob("*.yml"))
-    expressions = [re.sub(r" by \([^)]*\)", "", line) for line in re.findall(r"expr: (.+)", rules)]
-    named = {name for line in expressions for name in re.findall(r"[a-z]+(?:_[a-z]+)+", line)}
-    assert "audit_ledger_lag_seconds" in named
-    text = render_metrics().decode()
-    assert {name for name in named if f"# TYPE {name} " not in text} == set()
 
 
 @pytest.mark.django_db(transaction=True)

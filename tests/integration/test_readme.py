@@ -2,7 +2,7 @@
 
 Comments in README, which nobody sees, say what a block is for: `run: start` is the quick start, `run: shell` goes
 to one shell in the clone, and each `expect:` must be in what the block prints. `run: demo` and `run: own_server` start
-servers of their own.
+servers of their own. `run: engine` needs what is not here: tests/unit/test_documented_commands.py parses it.
 """
 
 import html
@@ -129,7 +129,8 @@ def outputs(clone: tuple[Path, int]) -> list[str]:
     """What each block of the walk-through printed."""
     checkout, port = clone
     parts = [f'echo "{MARK}"\n{block.commands}' for block in SHELL]
-    script = "set -eu -o pipefail\n" + "\n".join(parts).replace("127.0.0.1:3000", f"127.0.0.1:{port}")
+    script = "set -eu -o pipefail\n" + "\n".join(parts)
+    script = script.replace("127.0.0.1:3000", f"127.0.0.1:{port}").replace("localhost:3000", f"localhost:{port}")
     path = os.environ["PATH"] if shutil.which("curl") else f"{os.environ['PATH']}:{lend_curl(checkout.parent)}"
     environment = {"PATH": path, "HOME": str(checkout.parent), "LANG": "C.UTF-8"}
     done = subprocess.run(

@@ -42,6 +42,7 @@ from tests.integration.console_cast import (
     sign_in,
     world,
 )
+from tests.integration.test_alerts import alert, notice
 from tests.integration.webhook_cast import end_task, number, subscribe
 from tests.security.test_doors import ADDRESSES
 from tests.unit.matrix_cast import send
@@ -415,6 +416,7 @@ API: dict[tuple[str, str], Route] = {
     ("POST", "/api/grants/x/revoke"): Route(
         {E.GRANT_REVOKED}, lambda: (f"/api/grants/{grant().id}/revoke", None), "ana"
     ),
+    ("POST", "/api/alerts"): Route({E.ALERT_FIRED}, lambda: ("/api/alerts", notice(alert()))),
     ("POST", "/api/webhooks"): Route({E.WEBHOOK_CREATED}, lambda: ("/api/webhooks", HOOK)),
     ("PATCH", "/api/webhooks/x"): Route({E.WEBHOOK_PAUSED}, lambda: (f"/api/webhooks/{hook()}", {"active": False})),
     ("DELETE", "/api/webhooks/x"): Route({E.WEBHOOK_DELETED}, lambda: (f"/api/webhooks/{hook()}", None)),

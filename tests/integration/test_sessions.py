@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from allauth.usersessions.models import UserSession
 from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.urls import reverse
+from django.utils import timezone
 
 from audit.live.consumers import ConsoleConsumer
 from orchestrator_site.entering.browsers import describe_browser
@@ -50,6 +52,19 @@ def test_a_person_sees_their_sessions_this_one_first(olga: User) -> None:
     page = clients[1].get(reverse("console:sessions"))
     seen = [(session.browser, session.is_this, session.address) for session in page.context["sessions"]]
     assert seen == [("curl", True, "127.0.0.1"), ("Firefox on Linux", False, "127.0.0.1")]
+
+
+def test_what_has_run_out_is_gone_with_the_next_login(olga: User) -> None:
+    old, here = new_client(), new_client()
+    enter(old, "olga")
+    assert is_in(old)
+    key = str(old.session.session_key)
+    Session.objects.filter(pk=key).update(expire_date=timezone.now())
+    enter(here, "olga")
+    assert is_in(here)
+    assert not Session.objects.filter(pk=key).exists()
+    assert not UserSession.objects.filter(session_key=key).exists()
+    assert Session.objects.count() == UserSession.objects.count() == 1
 
 
 def test_a_session_is_ended_from_another(olga: User) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import mongoengine
 import orjson
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from pymongo import MongoClient, monitoring
 from pymongo.errors import OperationFailure
 
@@ -136,6 +136,18 @@ def test_without_the_second_login_nothing_is_archived(heard: dict[str, Heard], s
         archive_sealed(now=NOW)
     assert LedgerEvent.objects.count() == documents.get_collection().count_documents({}) == 300
     assert SEGMENT < 300
+
+
+def test_prepare_fails_where_nobody_else_could_make_the_indexes(
+    heard: dict[str, Heard], settings: Any, caplog: Any
+) -> None:
+    away = f"mongodb://127.0.0.1:{servers.find_free_port()}/?directConnection=true"
+    settings.MONGODB_URI = settings.MONGODB_ARCHIVE_URI = away
+    with pytest.raises(CommandError, match="run it again once it answers"):
+        call_command("prepare")
+    settings.MONGODB_ARCHIVE_URI = ""
+    call_command("prepare")
+    assert "the audit store was not prepared" in caplog.text
 
 
 def test_missing_indexes_are_said_to_be_somebody_elses_to_make(

@@ -72,7 +72,7 @@ def test_a_store_that_dies_leaves_its_last_figures_and_their_time(settings: Any)
     assert re.search(
         r"\d\d:\d\d:\d\d · (it does not answer in time|the audit store does not answer); not read since", dead
     )
-    assert "1 of 10 figures could not be read" in dead
+    assert "1 of 11 figures could not be read" in dead
     assert "Relational store Answers SQLite" in dead  # the others are as they were
 
 

@@ -70,7 +70,7 @@ def pack_bomb(megabytes: int) -> bytes:
 @contextmanager
 def run_https_server(folder: Path) -> Iterator[HttpsServer]:
     """Yield a running server."""
-    certificates, chain = _write_certificates(folder)
+    certificates, chain = write_certificates(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain)
     httpd = _Httpd((LOOPBACK, 0), _Handler)
@@ -116,7 +116,8 @@ class _Handler(BaseHTTPRequestHandler):
         return
 
 
-def _write_certificates(folder: Path) -> tuple[Path, Path]:
+def write_certificates(folder: Path) -> tuple[Path, Path]:
+    """Write an authority's certificate, and a key with the certificate for `NAMES` that it signed."""
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = _build_certificate("Test authority", authority_key, authority_key, issuer="Test authority", names=[])
     leaf = _build_certificate("Test server", key, authority_key, issuer="Test authority", names=NAMES)

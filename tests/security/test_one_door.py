@@ -36,7 +36,19 @@ CORE_FLOW = "agents/run.py"
 CALLS = "agents/calls.py"  # asks the gate, for direct tasks and for a model's calls alike
 # What else has a `run`: a module of the library, an event loop, a server, a context, a worker, the hold on a
 # background run. None is a skill.
-NO_SKILLS = {"asyncio", "copy_context", "courier", "subprocess", "runner", "server", "self", "Worker", "hold"}
+NO_SKILLS = {
+    "asyncio",
+    "copy_context",
+    "courier",
+    "subprocess",
+    "runner",
+    "server",
+    "self",
+    "Worker",
+    "hold",
+    "worker",
+    "_worker",
+}
 BY_NAME = {"getattr", "attrgetter", "methodcaller"}
 
 

@@ -1,12 +1,22 @@
 """The form of a log line, and the ids it carries."""
 
+import ast
 import logging
+import re
 import sys
+import threading
+from collections.abc import Iterator
 from contextvars import ContextVar
+from pathlib import Path
 
 import orjson
+import pytest
 
-from orchestrator_site.logs import JsonFormatter, get_request_id, log_context
+from orchestrator_site.logs import JsonFormatter, get_request_id, log_context, log_crashes
+
+ROOT = Path(__file__).resolve().parents[2]
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
+ACTION = re.compile(r"[a-z]+\.[a-z]+(-[a-z]+)*")
 
 task_id: ContextVar[str] = ContextVar("task_id")  # as an app below declares it, which may not import the formatter
 
@@ -65,3 +75,58 @@ def test_it_tells_of_an_exception() -> None:
     except ValueError:
         said = line(record(exc_info=sys.exc_info()))
     assert "ValueError: wrong" in str(said["exception"])
+
+
+def list_log_calls() -> Iterator[tuple[str, ast.Call]]:
+    """Give each call of a logger in the four packages, with where it is."""
+    for package in ("audit", "toolgate", "agents", "orchestrator_site"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                match node:
+                    case ast.Call(func=ast.Attribute(value=ast.Name(id="log" | "logger"), attr=level)):
+                        if level in LEVELS:
+                            yield f"{path.relative_to(ROOT)}:{node.lineno}", node
+
+
+def find_action(call: ast.Call) -> str:
+    for keyword in call.keywords:
+        match keyword:
+            case ast.keyword(arg="extra", value=ast.Dict(keys=keys, values=values)):
+                named = {getattr(key, "value", None): value for key, value in zip(keys, values, strict=True)}
+                return str(getattr(named.get("action"), "value", ""))
+    return ""
+
+
+def test_every_line_that_the_code_writes_names_a_stable_action() -> None:
+    calls = dict(list_log_calls())
+    assert len(calls) > 50
+    assert {place for place, call in calls.items() if not ACTION.fullmatch(find_action(call))} == set()
+
+
+def test_a_line_of_a_library_goes_by_its_loggers_name() -> None:
+    assert line(record())["action"] == "a.logger"
+
+
+@pytest.fixture
+def crashes(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    log_crashes()
+    logging.captureWarnings(False)
+    return caplog
+
+
+def test_what_ends_a_process_or_a_thread_is_one_line(crashes: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise LookupError("gone")
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    try:
+        fail()
+    except LookupError as error:
+        sys.excepthook(LookupError, error, error.__traceback__)
+    said = [line(made) for made in crashes.records]
+    assert [one["action"] for one in said] == ["thread.crashed", "process.crashed"]
+    assert all("LookupError: gone" in str(one["exception"]) for one in said)

@@ -2,12 +2,17 @@
 
 import re
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-demo.lock", "requirements-embedded.lock")
+LOCKS = (
+    "requirements.lock", "requirements-dev.lock", "requirements-demo.lock", "requirements-embedded.lock",
+    "requirements-tracing.lock",
+)  # fmt: skip
 
 
 def locked(name: str) -> dict[str, str]:
@@ -54,3 +59,22 @@ def test_development_and_production_install_the_same_versions() -> None:
 def test_production_does_not_install_the_embedded_mongodb() -> None:
     """It is GPL-2.0-only: started as a program on a machine that chose it, never part of an image."""
     assert "secantusdb" not in locked("requirements.lock")
+    assert "secantusdb" not in locked("requirements-tracing.lock")
+
+
+def test_the_image_installs_what_production_does_and_traces() -> None:
+    image = locked("requirements-tracing.lock")
+    assert {name: pin for name, pin in locked("requirements.lock").items() if image.get(name) != pin} == {}
+    assert declared("tracing") - image.keys() == set()
+
+
+def test_what_the_image_compiles_ahead_is_in_its_lock() -> None:
+    """Its build imports these by name, and would fail for one that is no longer installed."""
+    names = run_path(str(ROOT / "deploy" / "image" / "finish.py"))["ON_FIRST_USE"]
+    owners, locks = packages_distributions(), locked("requirements-tracing.lock")
+    held = {package for package, names in owners.items() if any(normalise(name) in locks for name in names)}
+    assert {name for name in names if name.partition(".")[0] not in held} == set()
+
+
+def normalise(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

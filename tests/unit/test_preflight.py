@@ -65,3 +65,14 @@ def test_web_only_needs_shared_stores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1/0")
     with pytest.raises(PreflightError, match=r"set DATABASE_URL, STATE_DATABASE_URL$"):
         preflight.claim(host="127.0.0.1", web_only=True)
+
+
+def test_without_the_embedded_mongodb_it_says_so_before_it_touches_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sysconfig.get_path", lambda *_: str(tmp_path / "packages"))  # as in the image
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.setenv("ORCHESTRATOR_VAR", str(tmp_path / "var"))
+    with pytest.raises(PreflightError, match="DATABASE_URL"):
+        preflight.claim(host="127.0.0.1", web_only=False)
+    assert not (tmp_path / "var").exists()

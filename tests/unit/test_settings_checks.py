@@ -18,6 +18,9 @@ def sound(settings: Any, tmp_path: Path) -> Any:
     settings.REDIS_URL = ""
     settings.OPENAI_API_KEY = settings.ANTHROPIC_API_KEY = ""
     settings.REDACT_PATTERNS = []
+    settings.ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
+    settings.SECRET_KEY_IS_GIVEN, settings.AUDIT_SIGNING_KEY = True, "given"
+    settings.AUDIT_KEY_FILE = tmp_path / "audit-signing.pem"
     return settings
 
 
@@ -50,6 +53,8 @@ def test_it_finds_nothing_in_the_defaults(sound: Any) -> None:
         ("REQUIRE_MFA", ["admin", "root"], "orchestrator.E014"),
         ("OIDC_ROLES", {"staff": "root"}, "orchestrator.E015"),
         ("OIDC_ISSUER", "https://id.example.com", "orchestrator.E016"),
+        ("HTTPS_ONLY", True, "orchestrator.W022"),
+        ("ALLOWED_HOSTS", ["orchestrator.example.com"], "orchestrator.W023"),
     ],
 )
 def test_it_finds_what_is_wrong(sound: Any, name: str, value: object, finding: str) -> None:
@@ -62,6 +67,11 @@ def test_it_finds_a_provider_that_is_reached_in_the_clear(sound: Any) -> None:
     sound.OIDC_ISSUER = "http://id.example.com"
     assert found() == {"orchestrator.E017"}
     sound.OIDC_ISSUER = "https://id.example.com"
+    assert found() == set()
+
+
+def test_it_accepts_the_name_of_a_container(sound: Any) -> None:
+    sound.ALLOWED_HOSTS = ["orchestrator", "localhost", "127.0.0.1"]
     assert found() == set()
 
 
@@ -85,3 +95,18 @@ def test_it_accepts_a_local_model_without_a_fallback(sound: Any) -> None:
     sound.MODEL_FALLBACKS = {"cheap": ""}
     sound.OPENAI_API = "chat"
     assert found() == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "finding"),
+    [("SECRET_KEY_IS_GIVEN", False, "orchestrator.W020"), ("AUDIT_SIGNING_KEY", "", "orchestrator.W021")],
+)
+def test_it_warns_of_keys_that_others_do_not_have(
+    sound: Any, monkeypatch: pytest.MonkeyPatch, name: str, value: object, finding: str
+) -> None:
+    setattr(sound, name, value)
+    sound.AUDIT_KEY_FILE.touch()
+    assert found() == set()  # one process needs no more than its own
+    monkeypatch.setitem(sound.DATABASES["default"], "ENGINE", "django.db.backends.postgresql")
+    sound.REDIS_URL = "redis://127.0.0.1/0"
+    assert found() == {finding}

@@ -32,5 +32,5 @@ def _escalate(approval: Approval, *, now: datetime) -> bool:
     waited, sla = now - approval.created_at, approval.sla_at - approval.created_at
     seconds = {"waitedSeconds": int(waited.total_seconds()), "slaSeconds": int(sla.total_seconds())}
     record(approval_event(EventType.APPROVAL_ESCALATED, approval, at=now, actor=SYSTEM, **seconds))
-    transaction.on_commit(partial(metrics.count_escalation, "sla"))
+    transaction.on_commit(partial(metrics.count_escalation, metrics.OVERDUE))
     return True

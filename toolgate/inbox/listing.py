@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from itertools import islice
+from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from toolgate.inbox.standing import Person, read_standing
 from toolgate.models import Approval, ApprovalState, Grant
+
+type _Call = tuple[str, str]  # kind and digest: what makes requests equal
 
 MAX_LOOKED_AT = 1000  # of those that wait, the first to expire first
 PAGE_SIZE = 50
@@ -47,7 +50,7 @@ class Group:
     """Equal requests: the same call of several tasks, under the same policy."""
 
     first: Approval  # to expire
-    count: int
+    count: int  # of all that wait
     is_escalated: bool  # one of them
 
 
@@ -61,37 +64,56 @@ class Page[Row]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    """What waits, as far as it was looked at."""
+    """What waits, as far as it is shown."""
 
     groups: list[Group] = field(default_factory=list)
-    left_out: int = 0  # groups that a page does not hold
-
-
-class _Waiting(NamedTuple):
-    """As much of an approval as it takes to lay equal ones together: of a thousand, fifty are shown."""
-
-    id: str
-    kind: str
-    digest: str
-    escalated_at: datetime | None
-
-
-_LOOKED: Final = _Waiting._fields
+    has_more: bool = False  # others wait behind them
 
 
 # --- what waits -------------------------------------------------------------------------------------------------
 def read_queue(filters: Filters, person: Person, *, now: datetime, limit: int = PAGE_SIZE) -> Queue:
-    """Return what waits, the first to expire first; the arguments are read for what is shown, and for nothing else."""
-    waiting = _narrow(Approval.objects.filter(state=ApprovalState.PENDING), filters).order_by("expires_at", "id")
+    """Return what waits, the first to expire first: no more is looked at than it takes to find `limit` calls."""
+    ids = list(islice(_find_first_of_each(filters, person, now=now), limit + 1))
+    heads = Approval.objects.prefetch_related("votes").in_bulk(ids[:limit])
+    shown = [heads[id_] for id_ in ids[:limit] if id_ in heads]
+    equal = _count_equal(shown, filters)
+    groups = [_describe(head, equal.get(_call_of(head))) for head in shown]
+    return Queue(groups=groups, has_more=len(ids) > limit)
+
+
+def _find_first_of_each(filters: Filters, person: Person, *, now: datetime) -> Iterator[str]:
+    """Give the id of the first to expire of each call, of those that the person wants to see."""
+    seen: set[_Call] = set()
+    for row in _iterate_waiting(filters):
+        if _call_of(row) not in seen and not (filters.mine and not _is_for(row, person, now=now)):
+            seen.add(_call_of(row))
+            yield row.id
+
+
+def _iterate_waiting(filters: Filters) -> Iterator[Approval]:
+    """Give what waits, with votes where they say for whom, in chunks: whoever stops early has read little."""
+    waiting = Approval.objects.filter(state=ApprovalState.PENDING).order_by("expires_at", "id")
     if filters.mine:
-        light = waiting.defer("arguments", "asked_arguments").prefetch_related("votes")[:MAX_LOOKED_AT]
-        rows = [_Waiting(*(getattr(row, name) for name in _LOOKED)) for row in light if _is_for(row, person, now=now)]
+        light = waiting.defer("arguments", "asked_arguments").prefetch_related("votes")
     else:
-        rows = [_Waiting(*values) for values in waiting.values_list(*_LOOKED)[:MAX_LOOKED_AT]]
-    groups = _group(rows)
-    heads = Approval.objects.prefetch_related("votes").in_bulk([group[0].id for group in groups[:limit]])
-    shown = [_describe(heads[group[0].id], group) for group in groups[:limit] if group[0].id in heads]
-    return Queue(groups=shown, left_out=max(0, len(groups) - limit))
+        light = waiting.only("id", "kind", "digest")
+    yield from _narrow(light, filters)[:MAX_LOOKED_AT].iterator(chunk_size=CHUNK)
+
+
+def _count_equal(heads: Iterable[Approval], filters: Filters) -> dict[_Call, tuple[int, bool]]:
+    """Return for each call how many such requests wait, and whether one of them was escalated."""
+    waiting = Approval.objects.filter(state=ApprovalState.PENDING, digest__in={head.digest for head in heads})
+    counts = _narrow(waiting, filters).values_list("kind", "digest").annotate(Count("id"), Count("escalated_at"))
+    return {(kind, digest): (count, escalated > 0) for kind, digest, count, escalated in counts}
+
+
+def _call_of(approval: Approval) -> _Call:
+    return approval.kind, approval.digest
+
+
+def _describe(head: Approval, equal: tuple[int, bool] | None) -> Group:
+    count, is_escalated = equal or (1, head.escalated_at is not None)  # answered a moment ago
+    return Group(first=head, count=count, is_escalated=is_escalated)
 
 
 def list_answerable(person: Person, *, now: datetime, limit: int = PAGE_SIZE) -> list[Approval]:
@@ -103,17 +125,6 @@ def list_answerable(person: Person, *, now: datetime, limit: int = PAGE_SIZE) ->
 
 def _is_for(approval: Approval, person: Person, *, now: datetime) -> bool:
     return read_standing(approval, person, now=now).can_approve
-
-
-def _group(rows: Iterable[_Waiting]) -> list[list[_Waiting]]:
-    groups: dict[tuple[str, str], list[_Waiting]] = {}
-    for row in rows:
-        groups.setdefault((row.kind, row.digest), []).append(row)
-    return list(groups.values())
-
-
-def _describe(head: Approval, group: list[_Waiting]) -> Group:
-    return Group(first=head, count=len(group), is_escalated=any(one.escalated_at is not None for one in group))
 
 
 # --- what was decided -------------------------------------------------------------------------------------------

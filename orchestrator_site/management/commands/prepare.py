@@ -4,12 +4,14 @@ from typing import Any, override
 
 from django.core.management.base import BaseCommand, CommandError
 
+from audit.exceptions import StoreUnavailable
 from orchestrator_site import stores
 from orchestrator_site.preflight import PreflightError
 
 
 class Command(BaseCommand):
     help = "Migrate, and seed the fleet, the policy, the first users and the examples wherever they are missing."
+    requires_system_checks: list[str] = []  # ours are run below, and logged
 
     @override
     def handle(self, *args: Any, **options: Any) -> None:
@@ -18,5 +20,8 @@ class Command(BaseCommand):
         except PreflightError as error:
             raise CommandError(str(error)) from error
         stores.migrate_if_needed()
-        stores.prepare_audit_store()
         stores.seed()
+        try:
+            stores.prepare_audit_store()
+        except StoreUnavailable as error:
+            raise CommandError(f"{error}; all but its indexes is prepared: run it again once it answers") from error

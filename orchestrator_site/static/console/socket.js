@@ -68,7 +68,8 @@
     if (code === 4401) return setState("out");
     if (code === 4403) return setState("refused");
     setState(code === 4429 ? "many" : "reconnecting");
-    setTimeout(open, wait * (0.75 + Math.random() / 2));
+    const moving = code === 1012 || code === 1001; // that process ends: another one serves at once
+    setTimeout(open, moving ? Math.random() * 250 : wait * (0.75 + Math.random() / 2));
     wait = Math.min(wait * 2, LONGEST);
   }
 
