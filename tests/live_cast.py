@@ -74,9 +74,9 @@ def run_live_town(
         town = LiveTown(environment=environment, ports=[free_port() for _ in range(webs)])
         town.run("manage.py", "prepare")
         stack.enter_context(ending(town.start("manage.py", "sequencer")))
+        stack.callback(lambda: [end(web) for web in town.webs])  # also those that a test put in their places
         for port in town.ports:
             town.webs.append(town.start(*program, PORT=str(port)))
-            stack.enter_context(ending(town.webs[-1]))
         for port in town.ports:
             wait_for_port(port)
         yield town
@@ -109,9 +109,14 @@ def ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
     try:
         yield
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process, if it has not ended, and wait until it has."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
 
 
 def wait_for_port(port: int) -> None:
