@@ -168,15 +168,16 @@ def test_a_long_run_keeps_the_page_small_and_the_queries_few(trail: None) -> Non
                 run.call({"url": noise(draw, 500)}, {"content": noise(draw, 40_000)}, number=number)
         ship()
         client = sign_in("axel")
-        client.get(f"/tasks/{run.task.id}/")
-        with CaptureQueriesContext(connection) as asked:
-            page = client.get(f"/tasks/{run.task.id}/").content
-        counts.append(len(asked))
+        asked = []
+        for _ in range(4):  # what a process keeps for a moment may just have run out: the least is the page's own
+            with CaptureQueriesContext(connection) as queries:
+                page = client.get(f"/tasks/{run.task.id}/").content
+            asked.append(len(queries))
+        counts.append(min(asked))
         sizes.append(len(gzip.compress(page)))
         assert page.count(b"<details") > 4 * turns
         assert b"Cut here" in page
-    assert counts[1] - counts[0] <= 3  # what a page keeps for half a second may be read anew: fleet, budget
-    assert counts[1] <= 20
+    assert counts[0] == counts[1] <= 20
     assert sizes[1] <= 60_000, sizes
 
 
