@@ -44,6 +44,11 @@ class LiveTown:
         command = [sys.executable, *arguments]
         return subprocess.Popen(command, cwd=ROOT, env=self.environment | environment, stdout=subprocess.DEVNULL)
 
+    def end_webs(self) -> None:
+        """End the web processes that there are by now."""
+        for web in self.webs:
+            end(web)
+
     def make_cookies(self, count: int) -> list[str]:
         """Make users who may read the feed, and return the value of a session cookie for each."""
         return self.run("-m", "tests.live_cast", "users", str(count)).split()
@@ -74,7 +79,7 @@ def run_live_town(
         town = LiveTown(environment=environment, ports=[free_port() for _ in range(webs)])
         town.run("manage.py", "prepare")
         stack.enter_context(ending(town.start("manage.py", "sequencer")))
-        stack.callback(lambda: [end(web) for web in town.webs])  # also those that a test put in their places
+        stack.callback(town.end_webs)  # also those that a test put in their places
         for port in town.ports:
             town.webs.append(town.start(*program, PORT=str(port)))
         for port in town.ports:
