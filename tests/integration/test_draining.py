@@ -20,7 +20,7 @@ DRAIN_SECONDS = 3
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RunningServer]:
-    server = RunningServer(tmp_path / "var", SHUTDOWN_DRAIN_SECONDS=str(DRAIN_SECONDS))
+    server = RunningServer(tmp_path / "var", SHUTDOWN_DRAIN_SECONDS=str(DRAIN_SECONDS), MAX_TASKS_PER_SECOND="100000")
     yield server.start()
     server.stop()
 
