@@ -23,25 +23,38 @@ from monitoring.grafana.described.panels import (
 from monitoring.grafana.described.queries import AGENT, counted, quantile
 
 ANSWERED = 'approval_result!="superseded"'
+INBOX = [console("Approvals", "/approvals/")]
+ALLOWED, DENIED = "skill_access_allowed_total", "skill_access_denied_total"
+RESPONSE = "approval_response_time_seconds"
+IN_TIME = counted(f"{RESPONSE}_bucket", f'le="$sla", {ANSWERED}')
 
 
 def security_approvals() -> Json:
     """Return the dashboard of what the gate decided, what people were asked, and whether the trail is whole."""
-    inbox = [console("Approvals", "/approvals/")]
-    allowed, denied = "skill_access_allowed_total", "skill_access_denied_total"
-    response = "approval_response_time_seconds"
-    in_time = counted(f"{response}_bucket", f'le="$sla", {ANSWERED}')
-    panels = [
+    return dashboard(
+        "security-approvals",
+        "Security & Approvals",
+        [*_approvals(), *_gate(), *_trail()],
+        tell="What the gate decided, what people were asked, and whether the audit trail is whole.",
+        since="24h",
+        refresh="30s",
+        variables=[chosen_agent(), _sla()],
+    )
+
+
+def _approvals() -> list[Json]:
+    """Return what people were asked, and how soon they answered."""
+    return [
         row("Approvals"),
         stat(
             "Decided within the SLA",
-            f"{in_time} / ({counted(f'{response}_count', ANSWERED)} > 0)",
+            f"{IN_TIME} / ({counted(f'{RESPONSE}_count', ANSWERED)} > 0)",
             unit="percentunit",
             steps=falling(0.9, 0.95),
             none="none decided",
             tell="Of the questions that were answered or ran out, how many were answered in time. "
             "SLA above is APPROVAL_SLA_SECONDS; choose what you have set.",
-            links=[runbook("ApprovalSLABreach"), *inbox],
+            links=[runbook("ApprovalSLABreach"), *INBOX],
         ),
         stat(
             "Pending",
@@ -50,7 +63,7 @@ def security_approvals() -> Json:
             steps=((None, GOOD), (1, WATCH), (6, BAD)),
             tell="Calls that wait for a person now. More than 5 for 3 minutes is PendingApprovalsBacklog: answer them, "
             "the first to expire first.",
-            links=[runbook("PendingApprovalsBacklog"), *inbox],
+            links=[runbook("PendingApprovalsBacklog"), *INBOX],
         ),
         stat(
             "Escalated",
@@ -59,7 +72,7 @@ def security_approvals() -> Json:
             decimals=0,
             steps=((None, GOOD), (1, BAD)),
             tell="Questions that waited longer than the SLA. Each told the approvers once more.",
-            links=[runbook("ApprovalAutoEscalationTriggered"), *inbox],
+            links=[runbook("ApprovalAutoEscalationTriggered"), *INBOX],
         ),
         stat(
             "Violations of the trail",
@@ -72,8 +85,8 @@ def security_approvals() -> Json:
         ),
         stat(
             "Denied of all calls",
-            f"({counted(denied, AGENT)} or vector(0)) / "
-            f"((({counted(denied, AGENT)} or vector(0)) + ({counted(allowed, AGENT)} or vector(0))) > 0)",
+            f"({counted(DENIED, AGENT)} or vector(0)) / "
+            f"((({counted(DENIED, AGENT)} or vector(0)) + ({counted(ALLOWED, AGENT)} or vector(0))) > 0)",
             unit="percentunit",
             steps=rising(0.1, 0.3),
             none="no calls",
@@ -91,8 +104,8 @@ def security_approvals() -> Json:
         series(
             "Time to an answer",
             {
-                "p50": quantile(0.5, response, ANSWERED, within="1h"),
-                "p95": quantile(0.95, response, ANSWERED, within="1h"),
+                "p50": quantile(0.5, RESPONSE, ANSWERED, within="1h"),
+                "p95": quantile(0.95, RESPONSE, ANSWERED, within="1h"),
                 "SLA": "max(approval_sla_seconds)",
             },
             unit="s",
@@ -103,7 +116,7 @@ def security_approvals() -> Json:
         ),
         series(
             "Answers",
-            {"{{approval_result}}": counted(f"{response}_count", by="approval_result", within="$__interval")},
+            {"{{approval_result}}": counted(f"{RESPONSE}_count", by="approval_result", within="$__interval")},
             unit="short",
             decimals=0,
             columns=True,
@@ -111,7 +124,7 @@ def security_approvals() -> Json:
             interval="5m",
             totals=("sum",),
             tell="What became of questions. Many expired: too few approvers. Many superseded: patches went stale.",
-            links=inbox,
+            links=INBOX,
             overrides=[
                 colour("approved", GOOD),
                 colour("refused", BAD),
@@ -138,12 +151,18 @@ def security_approvals() -> Json:
             tell="Which work asks most. If nearly all is approved, narrow the rule that asks.",
             links=[console("Permissions", "/permissions/")],
         ),
+    ]
+
+
+def _gate() -> list[Json]:
+    """Return what the gate let through and what it refused."""
+    return [
         row("The gate"),
         series(
             "Allowed and denied by skill",
             {
-                "{{skill}} allowed": counted(allowed, AGENT, by="skill", within="$__interval"),
-                "{{skill}} denied": counted(denied, AGENT, by="skill", within="$__interval"),
+                "{{skill}} allowed": counted(ALLOWED, AGENT, by="skill", within="$__interval"),
+                "{{skill}} denied": counted(DENIED, AGENT, by="skill", within="$__interval"),
             },
             unit="short",
             decimals=0,
@@ -160,7 +179,7 @@ def security_approvals() -> Json:
         ),
         bars(
             "Denials by skill, agent and reason",
-            f"topk(10, {counted(denied, AGENT, by='skill, agent, reason')} > 0)",
+            f"topk(10, {counted(DENIED, AGENT, by='skill, agent, reason')} > 0)",
             "{{agent}}, {{skill}}: {{reason}}",
             unit="short",
             decimals=0,
@@ -179,6 +198,12 @@ def security_approvals() -> Json:
             links=[console("History of the policy", "/permissions/history/")],
             data_links=[TO_AGENT],
         ),
+    ]
+
+
+def _trail() -> list[Json]:
+    """Return whether the audit trail is whole and up to date."""
+    return [
         row("The audit trail"),
         bars(
             "Violations by type",
@@ -235,15 +260,6 @@ def security_approvals() -> Json:
             links=[console("System", "/system/")],
         ),
     ]
-    return dashboard(
-        "security-approvals",
-        "Security & Approvals",
-        panels,
-        tell="What the gate decided, what people were asked, and whether the audit trail is whole.",
-        since="24h",
-        refresh="30s",
-        variables=[chosen_agent(), _sla()],
-    )
 
 
 def _sla() -> Json:
