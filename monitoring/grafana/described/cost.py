@@ -28,19 +28,31 @@ IN_30_DAYS = f"sum_over_time(({BY_DAY})[30d:1d])"
 SPENT, CAP = "max(budget_spent_gbp)", "max(budget_cap_gbp)"
 # Days of the month that are over, at least one: on the first, one call would be a wild month.
 PACE = f"{SPENT} * days_in_month() / clamp_min(day_of_month() - 1 + hour() / 24 + minute() / 1440, 1)"
+PAGE = [console("Cost", "/cost/")]
 
 
 def cost() -> Json:
     """Return the dashboard of money: today, this month against the cap, and who spent it on which model."""
-    page = [console("Cost", "/cost/")]
-    panels = [
+    return dashboard(
+        "cost",
+        "Cost",
+        [*_figures(), *_charts()],
+        tell="Today, this month against the cap, and who spent it on which model. Days are UTC's.",
+        since="30d",
+        refresh="60s",
+    )
+
+
+def _figures() -> list[Json]:
+    """Return the day's and the month's figures."""
+    return [
         stat(
             "Today",
             "max(agent_total_cost_per_day_usd)",
             unit="currencyUSD",
             decimals=2,
             tell="Cost of all model calls since midnight UTC, as the vendors bill it.",
-            links=page,
+            links=PAGE,
         ),
         stat(
             "This month",
@@ -48,7 +60,7 @@ def cost() -> Json:
             unit="currencyGBP",
             decimals=2,
             tell="Spent by the fleet this month, at the dated rate of the settings.",
-            links=page,
+            links=PAGE,
         ),
         stat(
             "Held for open calls",
@@ -56,7 +68,7 @@ def cost() -> Json:
             unit="currencyGBP",
             decimals=2,
             tell="The worst that calls under way may cost. Not zero though nothing runs: see the cost page.",
-            links=page,
+            links=PAGE,
         ),
         gauge(
             "Share of the cap spent",
@@ -65,7 +77,7 @@ def cost() -> Json:
             steps=((None, GOOD), (0.5, "yellow"), (0.8, WATCH), (1, BAD)),
             none="no cap",
             tell="At 50, 80 and 100 % somebody is told. At 100 % no model is asked until the cap is raised.",
-            links=[runbook("MonthlyBudget"), *page],
+            links=[runbook("MonthlyBudget"), *PAGE],
         ),
         gauge(
             "Run rate against the cap",
@@ -74,7 +86,7 @@ def cost() -> Json:
             steps=rising(0.9, 1),
             none="no cap",
             tell="What the month will cost at its pace so far, as a share of the cap. Red: lower limits or raise it.",
-            links=[runbook("MonthlyBudget"), *page],
+            links=[runbook("MonthlyBudget"), *PAGE],
         ),
         stat(
             "Calls refused for money",
@@ -83,8 +95,14 @@ def cost() -> Json:
             decimals=0,
             steps=((None, GOOD), (1, BAD)),
             tell="Model calls that did not fit under a cap, in the range of this dashboard. Their tasks failed.",
-            links=page,
+            links=PAGE,
         ),
+    ]
+
+
+def _charts() -> list[Json]:
+    """Return the month's course, and who spent it."""
+    return [
         series(
             "This month against the cap",
             {"spent": SPENT, "spent and held": f"{SPENT} + max(budget_reserved_gbp)", "at this pace": PACE, "cap": CAP},
@@ -92,7 +110,7 @@ def cost() -> Json:
             decimals=2,
             tell="Where the pace is above the cap, the month ends before its end. The console's forecast weighs the "
             "last seven days more and may differ.",
-            links=page,
+            links=PAGE,
             size=(24, 8),
             overrides=[
                 colour("spent", CALM, fillOpacity=25),
@@ -133,14 +151,6 @@ def cost() -> Json:
             tell="Agents and models by what they cost in the last 30 days, today with them: where saving pays.",
         ),
     ]
-    return dashboard(
-        "cost",
-        "Cost",
-        panels,
-        tell="Today, this month against the cap, and who spent it on which model. Days are UTC's.",
-        since="30d",
-        refresh="60s",
-    )
 
 
 def _spent_by_day(label: str, tell: str) -> Json:

@@ -24,6 +24,10 @@ from monitoring.grafana.described.panels import (
 from monitoring.grafana.described.queries import AGENT, counted, quantile
 
 STARTED, COMPLETED, FAILED = "agent_tasks_started_total", "agent_tasks_completed_total", "agent_tasks_failed_total"
+DURATION, TIMEOUT = "agent_task_duration_seconds", "max by (agent) (agent_timeout_seconds)"
+HTTP = "orchestrator_django_http_requests_latency_seconds_by_view_method"
+UP = mapped(up=(1, "up", GOOD), down=(0, "down", BAD))
+CIRCUIT = mapped(closed=(0, "asked", GOOD), half=(1, "one call, to see", WATCH), open=(2, "not asked", BAD))
 
 
 def _share_completed(by: str = "") -> str:
@@ -43,8 +47,20 @@ def _share_failed(by: str = "") -> str:
 
 def agent_performance() -> Json:
     """Return the dashboard of what agents do, how well and how fast, and of what they run on."""
-    duration, timeout = "agent_task_duration_seconds", "max by (agent) (agent_timeout_seconds)"
-    tasks = [
+    return dashboard(
+        "agent-performance",
+        "Agent Performance",
+        [*_tasks(), *_agents(), *_platform(), *_behind()],
+        tell="What agents do, how well and how fast, and the state of what they run on.",
+        since="1h",
+        refresh="30s",
+        variables=[chosen_agent()],
+    )
+
+
+def _tasks() -> list[Json]:
+    """Return the fleet's figures."""
+    return [
         row("Tasks"),
         stat(
             "Completion rate",
@@ -72,7 +88,7 @@ def agent_performance() -> Json:
         ),
         stat(
             "Duration, p95",
-            quantile(0.95, duration, AGENT, within="$__range"),
+            quantile(0.95, DURATION, AGENT, within="$__range"),
             unit="s",
             none="nothing ended",
             tell="19 of 20 tasks ended within this time. Compare with the agents' timeouts: half of one is late.",
@@ -94,6 +110,12 @@ def agent_performance() -> Json:
             tell="Tasks that failed in the range of this dashboard, for whatever reason.",
             links=[console("Failed tasks", "/tasks/?status=failed")],
         ),
+    ]
+
+
+def _agents() -> list[Json]:
+    """Return the same by agent, and what fails."""
+    return [
         bars(
             "Completion rate by agent",
             f"sort({_share_completed('agent')})",
@@ -126,14 +148,14 @@ def agent_performance() -> Json:
         ),
         series(
             "Duration by agent, p95",
-            {"{{agent}}": quantile(0.95, duration, AGENT, within="5m", by="agent")},
+            {"{{agent}}": quantile(0.95, DURATION, AGENT, within="5m", by="agent")},
             unit="s",
             tell="A rise of one agent: its input or its model. Of all: a slow provider, or workers short of CPU.",
             data_links=[TO_AGENT],
         ),
         series(
             "Duration of the timeout, p95",
-            {"{{agent}}": f"{quantile(0.95, duration, AGENT, within='5m', by='agent')} / on (agent) {timeout}"},
+            {"{{agent}}": f"{quantile(0.95, DURATION, AGENT, within='5m', by='agent')} / on (agent) {TIMEOUT}"},
             unit="percentunit",
             steps=at_most(0.5),
             size=(8, 8),
@@ -167,21 +189,10 @@ def agent_performance() -> Json:
             links=[console("Permissions", "/permissions/"), console("System", "/system/")],
         ),
     ]
-    return dashboard(
-        "agent-performance",
-        "Agent Performance",
-        [*tasks, *_platform()],
-        tell="What agents do, how well and how fast, and the state of what they run on.",
-        since="1h",
-        refresh="30s",
-        variables=[chosen_agent()],
-    )
 
 
 def _platform() -> list[Json]:
-    up = mapped(up=(1, "up", GOOD), down=(0, "down", BAD))
-    circuit = mapped(closed=(0, "asked", GOOD), half=(1, "one call, to see", WATCH), open=(2, "not asked", BAD))
-    http = "orchestrator_django_http_requests_latency_seconds_by_view_method"
+    """Return the figures of what agents run on."""
     return [
         row("Platform"),
         stat(
@@ -226,12 +237,18 @@ def _platform() -> list[Json]:
         ),
         stat(
             "HTTP, p95",
-            quantile(0.95, http, "", within="5m") + " >= 0",
+            quantile(0.95, HTTP, "", within="5m") + " >= 0",
             unit="s",
             steps=rising(0.25, 1),
             none="no requests",
             tell="19 of 20 requests of the last 5 minutes were answered within this time.",
         ),
+    ]
+
+
+def _behind() -> list[Json]:
+    """Return its course, and what it stands on."""
+    return [
         series(
             "Waiting tasks and slots",
             {
@@ -249,7 +266,7 @@ def _platform() -> list[Json]:
             "Dependencies",
             "min by (dependency) (dependency_up)",
             unit="none",
-            mappings=up,
+            mappings=UP,
             steps=((None, BAD), (1, GOOD)),
             size=(6, 8),
             tell="Down as soon as one process cannot reach it. Tasks wait and nothing is lost while one is away.",
@@ -259,7 +276,7 @@ def _platform() -> list[Json]:
             "Providers",
             "max by (provider) (provider_circuit_state)",
             unit="none",
-            mappings=circuit,
+            mappings=CIRCUIT,
             steps=((None, GOOD), (1, WATCH), (2, BAD)),
             size=(6, 8),
             none="no key is set",
